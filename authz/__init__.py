@@ -1,0 +1,1 @@
+"""Envoy external authorization for non-human identities. See docs/architecture.md."""
