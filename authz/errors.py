@@ -98,6 +98,9 @@ class Reason(str, Enum):
     PATH_TRAILING_SLASH = "path_trailing_slash", 400, "request not accepted"
     BODY_PARTIAL = "body_partial", 413, "request not accepted"
 
+    # Asked by `authz doctor`, which is always denied
+    DOCTOR_PROBE = "doctor_probe", 403, "a probe, answered with what was seen of it"
+
     # The server itself
     POLICY_NOT_LOADED = "policy_not_loaded", 503, "not able to decide"
     DEADLINE_EXCEEDED = "deadline_exceeded", 503, "not able to decide"

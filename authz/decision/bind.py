@@ -4,7 +4,7 @@ An attribute that is absent is "" (or 0, False, {}), so that a rule over it does
 map (labels, claims, context, ...) does err, and a rule that errs denies (I1).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -39,6 +39,9 @@ class BindSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Header in which a caller declares the task's purpose. "": not read."""
     max_task_characters: int = 256
     """Longest task id or purpose; longer is refused."""
+    request: dict[str, str] = {}
+    """What each token of the model's request definition stands for, as `sub = "sub.id"`; by default `sub`, `obj`, `act`
+    and `env` are the whole objects and `dom` is `sub.trust_domain`."""
     max_query_parameters: int = 64
     """Most query parameters; more is refused where a policy reads `r.act.query`."""
 
@@ -173,7 +176,7 @@ def token_values(tokens: tuple[str, ...], mapping: Mapping[str, str]) -> Callabl
     for name in mapping:
         if name not in tokens:
             raise ConfigError(
-                f"policy.request.{name}: the model has no request token `{name}`; it has {', '.join(tokens)}"
+                f"attributes.request.{name}: the model has no request token `{name}`; it has {', '.join(tokens)}"
             )
     paths = []
     for token in tokens:
@@ -181,7 +184,7 @@ def token_values(tokens: tuple[str, ...], mapping: Mapping[str, str]) -> Callabl
         root, *rest = path.split(".")
         if root not in _ROOTS:
             raise ConfigError(
-                f"policy.request: say which attribute the model's request token `{token}` stands for, "
+                f"attributes.request: say which attribute the model's request token `{token}` stands for, "
                 f'such as {token} = "sub.id"; a path starts with one of {", ".join(_ROOTS)}'
             )
         paths.append((root, tuple(rest)))
@@ -190,6 +193,17 @@ def token_values(tokens: tuple[str, ...], mapping: Mapping[str, str]) -> Callabl
         return tuple(_follow(getattr(request, root), rest) for root, rest in paths)
 
     return read
+
+
+def reads_attribute(reads: Iterable[str], mapping: Mapping[str, str], attribute: str) -> bool:
+    """Answer whether a policy that reads `reads` ("r.act.query.id") may look at `attribute` ("act.query")."""
+    for read in reads:
+        token, *rest = read.split(".")[1:]
+        path = ".".join([mapping.get(token, DEFAULT_TOKENS.get(token, token)), *rest])
+        # Reading a whole object may be reading all that is in it.
+        if f"{path}.".startswith(f"{attribute}.") or f"{attribute}.".startswith(f"{path}."):
+            return True
+    return False
 
 
 def _follow(value: object, path: tuple[str, ...]) -> object:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -46,13 +46,6 @@ class Meter(Protocol):
         """Count one decision."""
 
 
-class CheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the PDP does when it cannot keep a record."""
-
-    without_record: Literal["deny", "allow-and-count"] = "deny"
-    """When the audit record of a call cannot be kept (I9): deny the call, or let the decision stand and count it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckerParts:
     """What a checker is made of."""
@@ -69,12 +62,14 @@ class CheckerParts:
     """A fresh decision id."""
     report_fault: Callable[[Exception], None]
     """Told of every fault that became a denial."""
+    no_record_no_allow: bool = True
+    """Whether a call whose audit record cannot be kept is denied (I9); else its decision stands and is counted."""
 
 
 class Checker:
     """Decides calls; every fault inside becomes a denial with a reason (I2)."""
 
-    def __init__(self, parts: CheckerParts, settings: CheckSettings) -> None:
+    def __init__(self, parts: CheckerParts) -> None:
         """Take the parts apart once, so that the path does no look-up."""
         self._snapshots = parts.snapshots
         self._codec = parts.codec
@@ -84,7 +79,7 @@ class Checker:
         self._monotonic = parts.monotonic
         self._new_id = parts.new_id
         self._report_fault = parts.report_fault
-        self._record_or_deny = settings.without_record == "deny"
+        self._no_record_no_allow = parts.no_record_no_allow
 
     def check(self, message: bytes, budget_seconds: float) -> bytes:
         """Decide one CheckRequest within `budget_seconds`; answer a CheckResponse, never empty, never an exception."""
@@ -139,10 +134,17 @@ class Checker:
                 response = self._codec.allow(outcome)
             except Exception as fault:  # noqa: BLE001 - I2: an allow that cannot be told is a denial
                 outcome = _replaced(outcome, self._fault(fault, outcome.decision.policy_version))
-        if not self._offer(outcome) and self._record_or_deny:  # I9
+        if not self._kept(outcome) and self._no_record_no_allow:  # I9
             outcome = _replaced(outcome, denial(Reason.AUDIT_UNAVAILABLE, outcome.decision.policy_version))
         self._decided(outcome)
         return response if outcome.decision.allowed else self._codec.deny(outcome)
+
+    def _kept(self, outcome: Outcome) -> bool:
+        try:
+            return self._offer(outcome)
+        except Exception as fault:  # noqa: BLE001 - a trail that breaks has not kept the record (I9)
+            self._report_fault(fault)
+            return False
 
     def _fault(self, fault: Exception, version: str) -> Decision:
         self._report_fault(fault)

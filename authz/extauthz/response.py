@@ -142,8 +142,8 @@ class Encoder:
                 ok.query_parameters_to_set.add(key=name, value=render(values))
             ok.query_parameters_to_remove.extend(mutations.remove_query)
 
-    def deny(self, outcome: Outcome) -> bytes:
-        """Encode a denial."""
+    def deny(self, outcome: Outcome, observed: Mapping[str, object] | None = None) -> bytes:
+        """Encode a denial; `observed`: what to tell the client of its own request (only `authz doctor` is told)."""
         reason, call = outcome.decision.reason, outcome.call
         response = CheckResponse()
         response.status.code = _GRPC_CODE[reason.http_status]
@@ -153,11 +153,20 @@ class Encoder:
             as_error = reason.http_status == HTTPStatus.SERVICE_UNAVAILABLE and (
                 self._settings.not_able_to_decide == "error"
             )
-            self._tell_client(response, reason, outcome.decision_id, as_error=as_error, grpc=is_grpc(call))
+            self._tell_client(
+                response, reason, outcome.decision_id, as_error=as_error, grpc=is_grpc(call), observed=observed
+            )
         return response.SerializeToString()  # type: ignore[no-any-return]  # the generated modules carry no types
 
-    def _tell_client(
-        self, response: CheckResponse, reason: Reason, decision_id: str, *, as_error: bool, grpc: bool
+    def _tell_client(  # noqa: PLR0913 - what a denial consists of
+        self,
+        response: CheckResponse,
+        reason: Reason,
+        decision_id: str,
+        *,
+        as_error: bool,
+        grpc: bool,
+        observed: Mapping[str, object] | None,
     ) -> None:
         settings = self._settings
         denied = response.error_response if as_error else response.denied_response
@@ -169,7 +178,7 @@ class Encoder:
             _header(denied.headers, "grpc-message", code, _SET)
         else:
             _header(denied.headers, "content-type", "application/problem+json", _SET)
-            denied.body = problem(reason, code, decision_id).decode()
+            denied.body = _problem(reason, code, decision_id, observed).decode()
         _header(denied.headers, "cache-control", "no-store", _SET)
         _header(denied.headers, f"{settings.statement_prefix}decision-id", decision_id, _SET)
         if reason.http_status == HTTPStatus.UNAUTHORIZED:
@@ -190,20 +199,20 @@ def _describe(metadata: Struct, outcome: Outcome) -> None:
     fields["task"].string_value = _task(outcome.request.env) if outcome.request else ""
 
 
-def problem(reason: Reason, code: str, decision_id: str, **more: object) -> bytes:
-    """Encode problem details (RFC 9457): constant text, a code and the decision's id, nothing of the request."""
+def _problem(reason: Reason, code: str, decision_id: str, observed: Mapping[str, object] | None) -> bytes:
+    """Encode problem details (RFC 9457): constant text, a code and the decision's id."""
     status = HTTPStatus(reason.http_status)
-    return msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status.value,
-            "detail": reason.summary,
-            "reason": code,
-            "decision_id": decision_id,
-            **more,
-        }
-    )
+    told: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": reason.summary,
+        "reason": code,
+        "decision_id": decision_id,
+    }
+    if observed is not None:
+        told["observed"] = observed
+    return msgspec.json.encode(told)
 
 
 def is_grpc(call: CheckCall | None) -> bool:

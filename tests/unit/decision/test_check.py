@@ -4,7 +4,7 @@ import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 from authz.decision.bind import Binder, BindSettings, token_values
-from authz.decision.check import Checker, CheckerParts, CheckSettings
+from authz.decision.check import Checker, CheckerParts
 from authz.decision.snapshot import Snapshot
 from authz.errors import Reason, Refusal
 from authz.extauthz.canonical import RequestRules, canonicalise
@@ -51,8 +51,8 @@ class World:
                 monotonic=lambda: self.time,
                 new_id=lambda: "d1",
                 report_fault=self.faults.append,
-            ),
-            CheckSettings(**settings),
+                **settings,
+            )
         )
 
     @property
@@ -74,6 +74,8 @@ class World:
         return self.verdict() if callable(self.verdict) else self.verdict
 
     def offer(self, outcome):
+        if isinstance(self.keeps, Exception):
+            raise self.keeps
         self.outcomes.append(outcome)
         return self.keeps
 
@@ -176,8 +178,16 @@ def test_no_record_no_allow_by_default():
     assert world.counted == [Reason.AUDIT_UNAVAILABLE]
 
 
+def test_a_trail_that_breaks_has_not_kept_the_record():
+    world = World()
+    world.keeps = RuntimeError("bug")
+    assert world.check().denied_response.status.code == 503
+    assert world.counted == [Reason.AUDIT_UNAVAILABLE]
+    assert len(world.faults) == 1
+
+
 def test_without_a_record_an_allow_stands_only_where_configured():
-    world = World(without_record="allow-and-count")
+    world = World(no_record_no_allow=False)
     world.keeps = False
     assert world.check().status.code == 0
     assert world.counted == [Reason.ALLOWED]

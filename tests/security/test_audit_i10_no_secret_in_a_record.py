@@ -1,0 +1,125 @@
+"""I10: nothing that could be a secret reaches a record, under any setting."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.audit.capture import capture
+from authz.audit.record import Recorder
+from authz.audit.settings import AuditSettings
+from authz.errors import Reason
+from authz.model import AccessRequest, CheckCall, Credential, Decision, Effect, Kind, Outcome, Subject, Target
+
+CANARY = "zebra-crossing-canary"
+JWT = "eyJhbGciOiJub25lIn0.eyJjYW5hcnkiOiJ6ZWJyYSJ9.c2ln"
+CARD = "4111111111111111"
+SECRET_HEADERS = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "dpop"]
+PERMISSIVE = AuditSettings(
+    headers=(*SECRET_HEADERS, "Authorization", "COOKIE"),
+    query_values=("access_token", "code", "q"),
+    max_text_chars=8192,
+)
+
+
+def line_of(call, request=None, detail="", settings=PERMISSIVE):
+    recorder = Recorder(settings)
+    decision = Decision(Effect.DENY, Reason.TOKEN_SIGNATURE, detail=detail)
+    outcome = Outcome("d", decision, call, None, request, 0.0, 0.0)
+    return recorder.line(capture(outcome, recorder.headers)).decode()
+
+
+def asked(target, **parts):
+    given = {"sub": {}, "obj": {}, "act": {}, "env": {}} | parts
+    return AccessRequest(subject=given.pop("subject", Subject()), target=target, **given)
+
+
+@pytest.mark.parametrize("name", SECRET_HEADERS)
+def test_settings_cannot_make_a_credential_header_recordable(name):
+    assert CANARY not in line_of(CheckCall(layer="http", headers={name: CANARY, name.title(): CANARY}))
+    assert name not in Recorder(PERMISSIVE).headers
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=30))
+def test_no_header_that_is_not_named_is_recorded(name):
+    call = CheckCall(layer="http", headers={name if name != "x-request-id" else "x": CANARY})
+    assert CANARY not in line_of(call, settings=AuditSettings(headers=("x-team",)))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"body": CANARY.encode()},
+        {"certificate": CANARY},
+        {"context_extensions": {"k": CANARY}},
+        {"metadata": {"k": CANARY}},
+        {"route_metadata": {"k": CANARY}},
+        {"path": f"/x?access_token={CANARY}&code={CANARY}&other={CANARY}"},
+        {"path": f"/x?%61ccess_token={CANARY}"},
+        {"path": f"/x?x=1#{CANARY}"},
+        {"host": f"user:{CANARY}@host", "path": f"http://user:{CANARY}@host/x"},
+        {"path": f"/x;token={CANARY}/y"},
+        {"principal": f"CN=a,password={CANARY}"},
+        {"stream_id": f"Bearer {CANARY}"},
+        {"headers": {"x-request-id": f"Bearer {CANARY}"}},
+        {"sni": f"token={CANARY}"},
+    ],
+)
+def test_secrets_of_a_refused_call_are_not_recorded(parts):
+    call = CheckCall(**{"layer": "http", "path": "/x"} | parts)
+    assert CANARY not in line_of(call)
+
+
+def test_claims_attributes_and_arguments_are_not_recorded():
+    subject = Subject(
+        id="spiffe://x/y",
+        kind=Kind.AGENT,
+        claims={"jti": CANARY},
+        attributes={"label": CANARY},
+        credential=Credential("jwt-svid", "ab", 0.0, 1.0),
+    )
+    request = asked(
+        Target("POST", "h", 0, "/x", f"q2={CANARY}"),
+        subject=subject,
+        sub={"claims": CANARY},
+        act={"arguments": {"password": CANARY}},
+        env={"headers": CANARY, "task": {"id": "t", "token": CANARY}},
+        obj={"type": "t", "labels": CANARY},
+    )
+    assert CANARY not in line_of(CheckCall(layer="http", path="/x"), request)
+
+
+@pytest.mark.parametrize("secret", [JWT, CARD, "4111-1111-1111-1111", f"Bearer {CANARY}", f"password={CANARY}"])
+@pytest.mark.parametrize(
+    "place", ["path", "query value", "query name", "resource", "task", "detail", "request id", "header", "obligation"]
+)
+def test_secrets_are_masked_wherever_a_caller_or_a_message_can_put_them(secret, place):
+    def at(name):
+        return secret if place == name else "x"
+
+    call = CheckCall(layer="http", path="/x", headers={"x-request-id": at("request id"), "x-team": at("header")})
+    request = asked(
+        Target("GET", "h", 0, f"/a/{at('path')}/b", f"q={at('query value')}&{at('query name').replace('=', '%3D')}"),
+        obj={"id": at("resource"), "type": at("resource")},
+        env={"task": {"purpose": at("task")}},
+    )
+    recorder = Recorder(AuditSettings(headers=("x-team",), query_values=("q",)))
+    decision = Decision(Effect.ALLOW, Reason.ALLOWED, detail=at("detail"), obligations=(("o", at("obligation")),))
+    outcome = Outcome("d", decision, call, None, request, 0.0, 0.0)
+    line = recorder.line(capture(outcome, recorder.headers)).decode()
+    assert secret not in line
+    assert CANARY not in line
+    assert "eyJjYW5hcnki" not in line
+    assert "[masked]" in line
+
+
+def test_identities_are_recorded_whole_since_a_masked_one_would_hide_who_it_was():
+    subject = Subject(id="https://accounts.example#4111111111111111", kind=Kind.HUMAN)
+    record = msgspec.json.decode(line_of(CheckCall(layer="http"), asked(Target(), subject=subject)))
+    assert record["subject"]["id"] == subject.id
+
+
+def test_a_caller_cannot_forge_a_line_of_the_trail():
+    forged = '/x\n{"event":"decision","effect":"allow"}\r\u2028\u2029\x85'
+    call = CheckCall(layer="http", path=forged, method=forged, host=forged, principal=forged, sni=forged)
+    assert len(line_of(call).splitlines()) == 1
