@@ -1,0 +1,197 @@
+"""From configuration and the files that it names to the parts of a PDP."""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+
+from authz.config.settings import Config
+from authz.decision.bind import Binder, reads_attribute, token_values
+from authz.decision.catalogue import EMPTY_CATALOGUE, Catalogue, parse_catalogue
+from authz.decision.check import Checker, CheckerParts, Meter, SnapshotSource, Trail
+from authz.decision.snapshot import Snapshot
+from authz.errors import PolicyError
+from authz.extauthz.canonical import canonicalise
+from authz.extauthz.codec import ExtAuthzCodec
+from authz.extauthz.response import APPLY, Encoder
+from authz.identity.bundles import Trust, parse_key_set, parse_trust_bundle
+from authz.identity.inventory import EMPTY_INVENTORY, Inventory, parse_inventory
+from authz.identity.resolve import IdentityResolver
+from authz.model import CheckCall, Outcome, Target
+from authz.policy.casbin import CasbinEngine
+from authz.stores.document_files import read_document
+from authz.stores.holder import SnapshotHolder
+from authz.stores.policy_files import PolicyFiles
+from authz.stores.reading import read_bytes
+
+_VERSION_CHARS = 16
+_KNOWN_OBLIGATIONS = frozenset({APPLY})
+
+
+class Composition:
+    """Builds the parts of a PDP from configuration and the files that it names."""
+
+    def __init__(self, config: Config, base: Path, *, trust_principal: bool = False) -> None:
+        """`base`: where relative paths start. `trust_principal`: take a bare principal as proved (local checks only).
+
+        Raises:
+            ConfigError: a section contradicts itself.
+        """
+        self.config = config
+        self._base = base
+        self._identity = (
+            msgspec.structs.replace(config.identity, require_certificate=False) if trust_principal else config.identity
+        )
+        self._policy_files = PolicyFiles(config.policy, base)
+        self.encoder = Encoder(config.response)
+        self.codec = ExtAuthzCodec(config.check_request, self.encoder)
+
+    def build_snapshot(self) -> Snapshot:
+        """Read every file and build the snapshot, or fail whole (I11).
+
+        Raises:
+            PolicyError: in a model or policy file. ConfigError: in any other.
+        """
+        text = self._policy_files.read()
+        engine = CasbinEngine.load(
+            text.model,
+            text.model_file,
+            text.policies,
+            known_obligations=_KNOWN_OBLIGATIONS,
+            limits=self.config.policy.limits,
+        )
+        self._check_obligations(engine)
+        inventory, catalogue, trust = self._inventory(), self._catalogue(), self._trust()
+        mapping = self.config.attributes.request
+        return Snapshot(
+            version=self._version(engine.version),
+            loaded_at=time.time(),
+            resolver=IdentityResolver(self._identity, trust, inventory),
+            canonicalise=self._canonicalise,
+            binder=Binder(
+                self.config.attributes,
+                catalogue,
+                reads_query=reads_attribute(engine.reads, mapping, "act.query"),
+            ),
+            engine=engine,
+            read_tokens=token_values(engine.tokens, mapping),
+        )
+
+    def watched(self) -> Iterator[Path]:
+        """Name every file and directory whose change may change the snapshot."""
+        yield from self._policy_files.watched()
+        yield from (self._base / name for name, _ in self._other_files())
+
+    def decide_once(self, message: bytes, now: float) -> tuple[Outcome, CheckResponse]:
+        """Decide one CheckRequest here, with no record kept: a dry run."""
+        keeper = _Keeper()
+        checker = Checker(self.parts(SnapshotHolder(self.build_snapshot()), keeper, keeper, clock=lambda: now))
+        response = CheckResponse.FromString(checker.check(message, self.config.server.overload.max_deadline_seconds))
+        return keeper.outcome, response
+
+    def parts(
+        self, snapshots: SnapshotSource, trail: Trail, meter: Meter, clock: Callable[[], float] = time.time
+    ) -> CheckerParts:
+        """What a checker is made of."""
+        return CheckerParts(
+            snapshots=snapshots,
+            codec=self.codec,
+            trail=trail,
+            meter=meter,
+            clock=clock,
+            monotonic=time.monotonic,
+            new_id=_decision_ids(),
+            report_fault=_report_fault,
+            no_record_no_allow=self.config.audit.on_failure == "deny",
+        )
+
+    def _canonicalise(self, call: CheckCall) -> Target:
+        return canonicalise(call, self.config.request)
+
+    def _check_obligations(self, engine: CasbinEngine) -> None:
+        for rule, (name, value) in engine.obligations:
+            if name == APPLY and value not in self.encoder.mutation_names:
+                raise PolicyError(
+                    rule.file, rule.line, f"obligation `{APPLY}={value}`: response.mutations has no set of that name"
+                )
+
+    def _inventory(self) -> Inventory:
+        settings = self._identity.inventory
+        if not settings.file:
+            return EMPTY_INVENTORY
+        document = read_document(self._base / settings.file, settings.max_file_bytes)
+        return parse_inventory(document, settings.file, settings)
+
+    def _catalogue(self) -> Catalogue:
+        settings = self.config.catalogue
+        if not settings.file:
+            return EMPTY_CATALOGUE
+        document = read_document(self._base / settings.file, settings.max_file_bytes)
+        return parse_catalogue(document, settings.file, settings)
+
+    def _trust(self) -> Trust:
+        settings = self._identity
+        limit = settings.bundles.max_file_bytes
+        return Trust(
+            bundles={
+                domain: parse_trust_bundle(read_bytes(self._base / file, limit), domain, file, settings.bundles)
+                for domain, file in settings.bundle_files
+                if file
+            },
+            key_sets={
+                issuer.issuer: parse_key_set(
+                    read_bytes(self._base / issuer.jwks_file, limit), issuer.jwks_file, settings.bundles
+                )
+                for issuer in settings.tokens.issuers
+            },
+        )
+
+    def _other_files(self) -> Iterator[tuple[str, int]]:
+        """Name the files besides the policy's, each with the largest size that is read."""
+        settings = self._identity
+        limit = settings.bundles.max_file_bytes
+        named = [
+            (settings.inventory.file, settings.inventory.max_file_bytes),
+            (self.config.catalogue.file, self.config.catalogue.max_file_bytes),
+            *((file, limit) for _, file in settings.bundle_files),
+            *((issuer.jwks_file, limit) for issuer in settings.tokens.issuers),
+        ]
+        yield from ((name, size) for name, size in named if name)
+
+    def _version(self, policy: str) -> str:
+        """Hash all that a decision rests on: rules, other files, and the settings that shape a request."""
+        digest = hashlib.sha256(policy.encode())
+        config = self.config
+        for section in (self._identity, config.request, config.check_request, config.attributes):
+            digest.update(msgspec.json.encode(section))
+        for name, limit in self._other_files():
+            digest.update(hashlib.sha256(read_bytes(self._base / name, limit)).digest())
+        return digest.hexdigest()[:_VERSION_CHARS]
+
+
+class _Keeper:
+    """The trail and meter of a dry run: keeps the one outcome in memory."""
+
+    outcome: Outcome
+
+    def offer(self, outcome: Outcome) -> bool:
+        self.outcome = outcome
+        return True
+
+    def decided(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+def _decision_ids() -> Callable[[], str]:
+    """Ids that sort by time: 48 bits of milliseconds, 80 random ones. They name decisions and are no secret."""
+    source = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - not for secrets
+    return lambda: f"{time.time_ns() // 1_000_000:012x}{source.getrandbits(80):020x}"
+
+
+def _report_fault(fault: Exception) -> None:
+    structlog.get_logger("authz.decision").error("a fault became a denial", exc_info=fault)

@@ -1,0 +1,283 @@
+"""`authz serve` as its own process, asked by a real gRPC client: reload, faults of the disk, signals."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from urllib.parse import quote
+
+import grpc
+import pki
+import pytest
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+PLANNER = pki.WORKLOADS["planner"]
+ALLOW = f"p, planner, r.sub.id == '{PLANNER}', /v1/*, GET, allow,\n"
+DENY = f"p, planner, r.sub.id == '{PLANNER}', /v1/*, GET, deny,\n"
+CONFIG = """
+[identity]
+trust_domain = "demo.internal"
+[policy]
+model = "{model}"
+policies = ["policy.csv"]
+[reload]
+poll_seconds = 0.1
+[server]
+transport = "{transport}"
+listen = ["unix:{directory}/authz.sock"]
+drain_delay_seconds = 0
+[admin]
+listen = "unix:{directory}/admin.sock"
+[audit]
+destination = "{audit}"
+retry_seconds = 0.1
+"""
+
+
+def eventually(condition, what, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        threading.Event().wait(0.02)  # between two looks; what is waited for is the condition
+    raise AssertionError(f"never came: {what}")
+
+
+class Running:
+    """A serving process in a directory of its own."""
+
+    def __init__(self, directory, *, transport="h2corn", audit=None):
+        self.directory = directory
+        self.audit = directory / "audit.jsonl"
+        self.config = directory / "authz.toml"
+        self.config.write_text(
+            CONFIG.format(
+                model=ROOT / "policies" / "model.conf",
+                directory=directory,
+                transport=transport,
+                audit=audit or self.audit,
+            )
+        )
+        self.write_policy(ALLOW)
+        with (directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "authz.cli.main", "serve", "-c", str(self.config)], stderr=log
+            )
+        self.address = f"unix:{directory}/authz.sock"
+        self.channel = grpc.insecure_channel(self.address)
+        self.check = self.channel.unary_unary(CHECK, bytes, CheckResponse.FromString)
+
+    def ready(self):
+        eventually(lambda: (self.admin("/readyz") or b"").startswith(b"HTTP/1.1 200"), f"ready: {self.log()}")
+        return self
+
+    def log(self):
+        return (self.directory / "log").read_text()
+
+    def admin(self, path):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.directory / "admin.sock"))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+        return None
+
+    def metric(self, name):
+        for line in self.admin("/metrics").decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[-1])
+        return None
+
+    def write_policy(self, text):
+        fresh = self.directory / "policy.new"
+        fresh.write_text(text)
+        fresh.rename(self.directory / "policy.csv")
+
+    def stop(self):
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    running = []
+
+    def begin(**kwargs):
+        directory = pathlib.Path("/tmp") / f"authz-{os.getpid()}-{len(running)}-{time.monotonic_ns()}"
+        directory.mkdir(mode=0o700)
+        running.append(Running(directory, **kwargs))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+        subprocess.run(["rm", "-r", str(one.directory)], check=True)
+
+
+@pytest.fixture(scope="module")
+def certificate(pki_directory):
+    return quote((pki_directory / "planner.pem").read_text(), safe="")
+
+
+@pytest.fixture
+def question(certificate):
+    request = CheckRequest()
+    request.attributes.source.address.socket_address.address = "127.0.0.1"
+    request.attributes.source.principal = PLANNER
+    request.attributes.source.certificate = certificate
+    http = request.attributes.request.http
+    http.method, http.host, http.path = "GET", "h", "/v1/accounts/1"
+    return request.SerializeToString()
+
+
+def reason(response):
+    return response.dynamic_metadata.fields["reason"].string_value
+
+
+def version(response):
+    return response.dynamic_metadata.fields["policy_version"].string_value
+
+
+@pytest.mark.parametrize("transport", ["h2corn", "grpc.aio"])
+def test_it_decides_records_and_ends_in_order(start, question, transport):
+    server = start(transport=transport).ready()
+    assert reason(server.check(question, timeout=5)) == "allowed"
+    assert reason(server.check(b"", timeout=5)) == "request_malformed"
+    assert server.metric('authz_decisions_total{effect="allow",reason="allowed"}') == 1
+    assert server.stop() == 0
+    records = [json.loads(line) for line in server.audit.read_text().splitlines()]
+    decisions = [r for r in records if r["event"] == "decision"]
+    assert [r["reason"] for r in decisions] == ["allowed", "request_malformed"]
+    assert decisions[0]["subject"]["id"] == PLANNER
+    assert records[-1]["event"] == "trail_stopped"
+
+
+def test_a_changed_policy_comes_into_force_and_a_broken_one_does_not(start, question):
+    server = start().ready()
+    before = server.check(question, timeout=5)
+    server.write_policy(DENY)
+    eventually(lambda: reason(server.check(question, timeout=5)) == "denied_by_rule", "the new policy")
+    denied = server.check(question, timeout=5)
+    assert version(denied) != version(before)
+    server.write_policy("p, broken, r.sub.id ==, /v1/*, GET, allow,\n")
+    failures = 'authz_reloads_total{outcome="failure",what="snapshot"}'
+    eventually(lambda: server.metric(failures), "the refusal")
+    assert "policy.csv:1" in server.log()
+    assert version(server.check(question, timeout=5)) == version(denied)
+    server.write_policy(ALLOW)
+    eventually(lambda: reason(server.check(question, timeout=5)) == "allowed", "the mended policy")
+    assert version(server.check(question, timeout=5)) == version(before)
+
+
+def test_no_answer_under_reload_is_wrong_or_fails(start, question):
+    server = start().ready()
+    effect_of = {version(server.check(question, timeout=5)): "allow"}
+    server.write_policy(DENY)
+    eventually(lambda: reason(server.check(question, timeout=5)) == "denied_by_rule", "the other policy")
+    effect_of[version(server.check(question, timeout=5))] = "deny"
+    stop = threading.Event()
+    wrong, answered = [], [0]
+
+    def ask():
+        while not stop.is_set():
+            try:
+                answer = server.check(question, timeout=5)
+            except grpc.RpcError as error:
+                wrong.append(error)
+                continue
+            told = answer.dynamic_metadata.fields["effect"].string_value
+            if effect_of.get(version(answer)) != told or (answer.status.code == 0) != (told == "allow"):
+                wrong.append(answer)
+            answered[0] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    seen = server.metric('authz_reloads_total{outcome="success",what="snapshot"}') or 0
+    for text in (ALLOW, DENY, ALLOW, "p, broken\n", DENY):
+        server.write_policy(text)
+        wanted = {ALLOW: "allowed", DENY: "denied_by_rule"}.get(text)
+        if wanted:
+            eventually(lambda wanted=wanted: reason(server.check(question, timeout=5)) == wanted, wanted)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert answered[0] > 100
+    assert server.metric('authz_reloads_total{outcome="success",what="snapshot"}') >= seen + 4
+
+
+def test_sighup_reads_everything_again(start, question):
+    server = start().ready()
+    moved = server.audit.with_name("audit.1")
+    server.audit.rename(moved)
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: server.metric('authz_reloads_total{outcome="success",what="snapshot"}'), "the reload")
+    server.check(question, timeout=5)
+    eventually(lambda: server.audit.exists() and "decision" in server.audit.read_text(), "the new audit file")
+
+
+def test_a_disk_that_takes_no_records_denies_and_is_not_ready(start, question):
+    server = start(audit="/dev/full")
+    eventually(lambda: b"audit records cannot be kept" in (server.admin("/readyz") or b""), "the fault to show")
+    answer = server.check(question, timeout=5)
+    assert reason(answer) == "audit_unavailable"
+    assert answer.denied_response.status.code == 503
+
+
+def test_a_configuration_with_faults_does_not_start_and_names_them_all(start):
+    server = start()
+    server.stop()
+    server.config.write_text('[identity]\ntrust_domain = "Demo"\n[server]\nlisen = ["x"]\n[policy]\nmodel = 3\n')
+    run = subprocess.run(
+        [sys.executable, "-m", "authz.cli.main", "serve", "-c", str(server.config)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "authz.toml:4" in run.stderr
+    assert "listen" in run.stderr
+    assert "policy.model" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_missing_policy_is_a_start_up_error_with_its_name(start):
+    server = start()
+    server.stop()
+    (server.directory / "policy.csv").unlink()
+    run = subprocess.run(
+        [sys.executable, "-m", "authz.cli.main", "serve", "-c", str(server.config)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "policy.csv" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_check_asks_a_running_server(start, certificate, tmp_path):
+    server = start().ready()
+    asked = tmp_path / "request.json"
+    asked.write_text(json.dumps({"path": "/v1/a", "principal": PLANNER, "certificate": certificate}))
+    run = subprocess.run(
+        [sys.executable, "-m", "authz.cli.main", "check", "--server", server.address, "--json", str(asked)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["metadata"]["reason"] == "allowed"
+    server.stop()
+    run = subprocess.run(
+        [sys.executable, "-m", "authz.cli.main", "check", "--server", server.address, "--timeout", "1", str(asked)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "did not answer" in run.stderr
