@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,9 @@ from authz.config.settings import Config
 from authz.decision.check import Checker
 from authz.decision.probe import DoctorPoint
 from authz.decision.snapshot import Snapshot
+from authz.keys import CurrentKeys, Keys, read_keys
 from authz.stores.holder import Reloader, SnapshotHolder, Source
+from authz.stores.key_files import KeyStore
 from authz.telemetry.logs import configure_logging, resolve_format
 from authz.telemetry.metrics import CONTENT_TYPE, Metrics
 from authz.transport.admin import AdminApp, AdminServer
@@ -50,6 +52,7 @@ async def serve(config: Config, base: Path) -> None:
     log = structlog.get_logger("authz.app")
     metrics = Metrics(VERSION)
     composition = Composition(config, base)
+    keys = await _first_keys(composition)
     source = Source(composition.build_snapshot, composition.watched, config.reload)
     holder = SnapshotHolder(source.build())
     readiness = Readiness((LISTENERS, AUDIT))
@@ -74,9 +77,10 @@ async def serve(config: Config, base: Path) -> None:
             stack.push_async_callback(admin.stop)
             log.info("admin listening", address=admin.address)
         reloader = await stack.enter_async_context(_reloader(config, holder, source, metrics))
+        await stack.enter_async_context(_keep_current(keys, composition, reloader))
         await plane.start()
         stack.push_async_callback(plane.stop)
-        loop.add_signal_handler(signal.SIGHUP, _reread, reloader, trail, plane)
+        loop.add_signal_handler(signal.SIGHUP, _reread, reloader, keys, trail, plane)
         _announce(holder.current, metrics)
         log.info(
             "serving", version=VERSION, policy_version=holder.current.version, rules=holder.current.engine.rule_count
@@ -143,13 +147,53 @@ async def _reloader(
         running.cancel()
 
 
+class _KeyWatch:
+    """The key store, and what happens when its keys change."""
+
+    def __init__(self, composition: Composition) -> None:
+        self.failures: dict[str, str] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self._composition = composition
+        self._log = structlog.get_logger("authz.keys")
+        self.store = KeyStore[Keys](composition.key_sources, composition.config.keys, self._changed, self._failed)
+
+    def _changed(self, keys: CurrentKeys) -> None:
+        self._composition.keys = keys
+        self.on_change()
+
+    def _failed(self, name: str, problem: str) -> None:
+        self.failures[name] = problem
+        self._log.error("keys cannot be read; the last good ones stay in force for a time", keys=name, problem=problem)
+
+
+async def _first_keys(composition: Composition) -> _KeyWatch:
+    """Read all keys before anything is decided."""
+    keys = _KeyWatch(composition)
+    await read_keys(keys.store, composition.key_sources, keys.failures)
+    keys.failures.clear()
+    return keys
+
+
+@contextlib.asynccontextmanager
+async def _keep_current(keys: _KeyWatch, composition: Composition, reloader: Reloader[Snapshot]) -> AsyncIterator[None]:
+    """Read the keys now and then, and have a snapshot built of new ones."""
+    keys.on_change = reloader.reload_now
+    running = asyncio.create_task(keys.store.run()) if composition.key_sources else None
+    try:
+        yield
+    finally:
+        if running is not None:
+            running.cancel()
+
+
 def _announce(snapshot: Snapshot, metrics: Metrics) -> None:
     metrics.snapshot(snapshot.version)
 
 
-def _reread(reloader: Reloader[Snapshot], trail: AuditTrail, plane: DataPlane) -> None:
+def _reread(reloader: Reloader[Snapshot], keys: _KeyWatch, trail: AuditTrail, plane: DataPlane) -> None:
     """SIGHUP: read everything again."""
     reloader.reload_now()
+    keys.store.refresh_now()
     trail.reopen()
     task = asyncio.ensure_future(plane.renew_certificates())
     task.add_done_callback(lambda done: done.exception())

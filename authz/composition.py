@@ -1,5 +1,6 @@
 """From configuration and the files that it names to the parts of a PDP."""
 
+import asyncio
 import hashlib
 import random
 import time
@@ -15,17 +16,18 @@ from authz.decision.bind import Binder, reads_attribute, token_values
 from authz.decision.catalogue import EMPTY_CATALOGUE, Catalogue, parse_catalogue
 from authz.decision.check import Checker, CheckerParts, Meter, SnapshotSource, Trail
 from authz.decision.snapshot import Snapshot
-from authz.errors import PolicyError
+from authz.errors import ConfigError, PolicyError
 from authz.extauthz.canonical import canonicalise
 from authz.extauthz.codec import ExtAuthzCodec
 from authz.extauthz.response import APPLY, Encoder
-from authz.identity.bundles import Trust, parse_key_set, parse_trust_bundle
 from authz.identity.inventory import EMPTY_INVENTORY, Inventory, parse_inventory
 from authz.identity.resolve import IdentityResolver
+from authz.keys import CurrentKeys, Keys, key_sources, make_trust, read_keys
 from authz.model import CheckCall, Outcome, Target
 from authz.policy.casbin import CasbinEngine
 from authz.stores.document_files import read_document
 from authz.stores.holder import SnapshotHolder
+from authz.stores.key_files import KeyStore
 from authz.stores.policy_files import PolicyFiles
 from authz.stores.reading import read_bytes
 
@@ -47,6 +49,9 @@ class Composition:
         self._identity = (
             msgspec.structs.replace(config.identity, require_certificate=False) if trust_principal else config.identity
         )
+        self.key_sources = key_sources(config, base)
+        self.keys: CurrentKeys = {}
+        """The keys in force; whoever watches the sources puts new ones here, then has the snapshot built anew."""
         self._policy_files = PolicyFiles(config.policy, base)
         self.encoder = Encoder(config.response)
         self.codec = ExtAuthzCodec(config.check_request, self.encoder)
@@ -66,12 +71,12 @@ class Composition:
             limits=self.config.policy.limits,
         )
         self._check_obligations(engine)
-        inventory, catalogue, trust = self._inventory(), self._catalogue(), self._trust()
+        inventory, catalogue = self._inventory(), self._catalogue()
         mapping = self.config.attributes.request
         return Snapshot(
             version=self._version(engine.version),
             loaded_at=time.time(),
-            resolver=IdentityResolver(self._identity, trust, inventory),
+            resolver=IdentityResolver(self._identity, make_trust(self.config, self.keys), inventory),
             canonicalise=self._canonicalise,
             binder=Binder(
                 self.config.attributes,
@@ -81,6 +86,23 @@ class Composition:
             engine=engine,
             read_tokens=token_values(engine.tokens, mapping),
         )
+
+    def read_keys_once(self) -> None:
+        """Read all keys for a single run, such as a check on the command line.
+
+        Raises:
+            ConfigError: a source cannot be used or reached.
+        """
+        failures: dict[str, str] = {}
+
+        async def read() -> None:
+            store = KeyStore[Keys](self.key_sources, self.config.keys, _ignore, failures.__setitem__)
+            await read_keys(store, self.key_sources, failures)
+            self.keys = store.current
+
+        asyncio.run(read())
+        if failures:
+            raise ConfigError("\n".join(f"{name}: {problem}" for name, problem in failures.items()))
 
     def watched(self) -> Iterator[Path]:
         """Name every file and directory whose change may change the snapshot."""
@@ -134,33 +156,10 @@ class Composition:
         document = read_document(self._base / settings.file, settings.max_file_bytes)
         return parse_catalogue(document, settings.file, settings)
 
-    def _trust(self) -> Trust:
-        settings = self._identity
-        limit = settings.bundles.max_file_bytes
-        return Trust(
-            bundles={
-                domain: parse_trust_bundle(read_bytes(self._base / file, limit), domain, file, settings.bundles)
-                for domain, file in settings.bundle_files
-                if file
-            },
-            key_sets={
-                issuer.issuer: parse_key_set(
-                    read_bytes(self._base / issuer.jwks_file, limit), issuer.jwks_file, settings.bundles
-                )
-                for issuer in settings.tokens.issuers
-            },
-        )
-
     def _other_files(self) -> Iterator[tuple[str, int]]:
         """Name the files besides the policy's, each with the largest size that is read."""
-        settings = self._identity
-        limit = settings.bundles.max_file_bytes
-        named = [
-            (settings.inventory.file, settings.inventory.max_file_bytes),
-            (self.config.catalogue.file, self.config.catalogue.max_file_bytes),
-            *((file, limit) for _, file in settings.bundle_files),
-            *((issuer.jwks_file, limit) for issuer in settings.tokens.issuers),
-        ]
+        inventory, catalogue = self._identity.inventory, self.config.catalogue
+        named = [(inventory.file, inventory.max_file_bytes), (catalogue.file, catalogue.max_file_bytes)]
         yield from ((name, size) for name, size in named if name)
 
     def _version(self, policy: str) -> str:
@@ -171,6 +170,8 @@ class Composition:
             digest.update(msgspec.json.encode(section))
         for name, limit in self._other_files():
             digest.update(hashlib.sha256(read_bytes(self._base / name, limit)).digest())
+        for name, keys in sorted(self.keys.items()):
+            digest.update(name.encode() + keys.digest)
         return digest.hexdigest()[:_VERSION_CHARS]
 
 
@@ -191,6 +192,10 @@ def _decision_ids() -> Callable[[], str]:
     """Ids that sort by time: 48 bits of milliseconds, 80 random ones. They name decisions and are no secret."""
     source = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - not for secrets
     return lambda: f"{time.time_ns() // 1_000_000:012x}{source.getrandbits(80):020x}"
+
+
+def _ignore(_: CurrentKeys) -> None:
+    """What changed is read from the store."""
 
 
 def _report_fault(fault: Exception) -> None:

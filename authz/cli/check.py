@@ -56,6 +56,7 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     message = read_question(*_read(request_file))
     if server is None:
         composition = Composition(read_config(config_path), base_of(config_path), trust_principal=trust_principal)
+        composition.read_keys_once()
         outcome, response = composition.decide_once(message, time.time() if at is None else at)
     else:
         credentials = _credentials(ca, cert, key)

@@ -26,5 +26,7 @@ def show(config_path: Path | None, *, docs: bool) -> None:
 @config_option
 def validate(config_path: Path | None) -> None:
     """Check the configuration and every file that it names: policies, inventory, catalogue, keys."""
-    snapshot = Composition(read_config(config_path), base_of(config_path)).build_snapshot()
+    composition = Composition(read_config(config_path), base_of(config_path))
+    composition.read_keys_once()
+    snapshot = composition.build_snapshot()
     click.echo(f"ok: {snapshot.engine.rule_count} rules, version {snapshot.version}")

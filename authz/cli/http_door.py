@@ -86,7 +86,9 @@ class HttpDoor:
         return True
 
     def _failed(self, error: Exception) -> AuthzError:
-        return AuthzError(f"{self._url}: {type(error).__name__}: {error}")
+        ended = isinstance(error, ssl.SSLError | ConnectionError) and not isinstance(error, ConnectionRefusedError)
+        hint = "; does it ask for a certificate? give --cert and --key" if ended and not self.identity else ""
+        return AuthzError(f"{self._url}: {type(error).__name__}: {error}{hint}")
 
     def _exchange(self, probe: Probe, context: ssl.SSLContext | None) -> Reply:
         connection = (

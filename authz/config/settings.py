@@ -11,6 +11,7 @@ from authz.extauthz.request import DecodeSettings
 from authz.extauthz.response import ResponseSettings
 from authz.identity.resolve import IdentitySettings
 from authz.stores.holder import ReloadSettings
+from authz.stores.key_files import KeyStoreSettings
 from authz.stores.policy_files import PolicySettings
 from authz.telemetry.logs import LogSettings
 from authz.transport.settings import AdminSettings, ServerSettings
@@ -23,6 +24,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Who may call, and what proves it."""
     policy: PolicySettings = PolicySettings()
     """The Casbin model and its rules."""
+    keys: KeyStoreSettings = KeyStoreSettings()
+    """How trust bundles and key sets are kept current."""
     catalogue: CatalogueSettings = CatalogueSettings()
     """What is known of resources."""
     reload: ReloadSettings = ReloadSettings()

@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -31,7 +31,12 @@ _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r
 
 
 def is_secret(name: str, kind: Any) -> bool:
-    """Whether a setting must not be shown: by its name, or marked `msgspec.Meta(extra={"secret": True})`."""
+    """Whether a setting must not be shown: by its name, or marked `msgspec.Meta(extra={"secret": True})`.
+
+    A choice between words that stand in the source is no secret, whatever its name.
+    """
+    if get_origin(kind) is Literal:
+        return False
     marked = any(
         isinstance(part, msgspec.Meta) and (part.extra or {}).get("secret") is True for part in _annotations(kind)
     )

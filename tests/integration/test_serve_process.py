@@ -1,11 +1,13 @@
 """`authz serve` as its own process, asked by a real gRPC client: reload, faults of the disk, signals."""
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,8 +15,10 @@ import time
 from urllib.parse import quote
 
 import grpc
+import jwt
 import pki
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -55,7 +59,7 @@ def eventually(condition, what, seconds=20.0):
 class Running:
     """A serving process in a directory of its own."""
 
-    def __init__(self, directory, *, transport="h2corn", audit=None):
+    def __init__(self, directory, *, transport="h2corn", audit=None, more="", policy=ALLOW):
         self.directory = directory
         self.audit = directory / "audit.jsonl"
         self.config = directory / "authz.toml"
@@ -66,8 +70,9 @@ class Running:
                 transport=transport,
                 audit=audit or self.audit,
             )
+            + more
         )
-        self.write_policy(ALLOW)
+        self.write_policy(policy)
         with (directory / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "authz.cli.main", "serve", "-c", str(self.config)], stderr=log
@@ -281,3 +286,90 @@ def test_check_asks_a_running_server(start, certificate, tmp_path):
     )  # fmt: skip
     assert run.returncode == 2
     assert "did not answer" in run.stderr
+
+
+class Issuer:
+    """An OIDC issuer: a key, tokens, and its key set over HTTPS once `serve` was called."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.key = ec.generate_private_key(ec.SECP256R1())
+
+    def jwks(self):
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
+        return json.dumps({"keys": [{**jwk, "kid": "k1", "alg": "ES256", "use": "sig"}]})
+
+    def token(self):
+        now = int(time.time())
+        claims = {"iss": "https://idp.example", "sub": "robot", "aud": "ledger", "iat": now, "exp": now + 300}
+        return jwt.encode(claims, self.key, "ES256", headers={"kid": "k1"})
+
+    @contextlib.contextmanager
+    def served(self, port, pki_directory):
+        body = self.jwks().encode()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pki_directory / "pdp.pem", pki_directory / "pdp.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def with_token(token):
+    request = CheckRequest()
+    request.attributes.source.address.socket_address.address = "127.0.0.1"
+    http_request = request.attributes.request.http
+    http_request.method, http_request.host, http_request.path = "GET", "h", "/v1/accounts/1"
+    http_request.headers["authorization"] = f"Bearer {token}"
+    return request.SerializeToString()
+
+
+TOKENS = """
+[[identity.tokens.issuers]]
+issuer = "https://idp.example"
+form = "oidc"
+jwks = "{jwks}"
+audiences = ["ledger"]
+[keys]
+poll_seconds = 1
+ca_file = "{ca}"
+"""
+
+
+def test_rotated_keys_in_a_file_take_effect_and_removed_ones_are_refused(start, tmp_path):
+    first, second = Issuer(tmp_path), Issuer(tmp_path)
+    file = tmp_path / "jwks.json"
+    file.write_text(first.jwks())
+    more = TOKENS.format(jwks=file, ca="")
+    server = start(more=more, policy="p, robot, r.sub.id == 'https://idp.example#robot', /v1/*, GET, allow,\n").ready()
+    assert reason(server.check(with_token(first.token()), timeout=5)) == "allowed"
+    file.write_text(second.jwks())
+    eventually(lambda: reason(server.check(with_token(second.token()), timeout=5)) == "allowed", "the new key")
+    assert reason(server.check(with_token(first.token()), timeout=5)) == "token_signature"
+
+
+def test_keys_behind_a_url_are_fetched_in_the_background_and_not_needed_to_start(start, tmp_path, pki_directory):
+    issuer = Issuer(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    more = TOKENS.format(jwks=f"https://127.0.0.1:{port}/jwks", ca=pki_directory / "ca.pem")
+    server = start(more=more, policy="p, robot, r.sub.id == 'https://idp.example#robot', /v1/*, GET, allow,\n").ready()
+    assert reason(server.check(with_token(issuer.token()), timeout=5)).startswith("token_")
+    with issuer.served(port, pki_directory):
+        eventually(lambda: reason(server.check(with_token(issuer.token()), timeout=5)) == "allowed", "the fetched keys")

@@ -1,7 +1,9 @@
 """The effective configuration is shown whole, but for secrets, and can be loaded again."""
 
 import tomllib
+from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -154,3 +156,10 @@ def configs(types):
 def test_what_is_shown_loads_as_the_same_configuration(read, configs, data, docs):
     config = data.draw(configs)
     assert read(render(config, docs=docs)) == config
+
+
+def test_a_choice_of_words_is_no_secret_whatever_its_name() -> None:
+    class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        unknown_tokens: Literal["ignore", "deny"] = "ignore"
+
+    assert render(Tokens()) == 'unknown_tokens = "ignore"\n'
