@@ -97,7 +97,8 @@ class DoctorPoint:
             time=now,
             latency_seconds=0.0,
         )
-        parts.trail.offer(outcome)
+        if not parts.trail.offer(outcome) and parts.no_record_no_allow:
+            return b""  # I9: the checker denies it, for the same want of a record
         parts.meter.decided(outcome)
         return self._codec.deny(outcome, self._observe(call, subject))
 
