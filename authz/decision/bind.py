@@ -17,6 +17,9 @@ _ROOTS = ("sub", "obj", "act", "env")
 _SECONDS_PER_HOUR, _HOURS, _SECONDS_PER_DAY, _DAYS = 3600, 24, 86400, 7
 _THURSDAY = 3  # the epoch began on one; Monday is 0
 
+_NO_CREDENTIAL: Attributes = {"kind": "", "fingerprint": "", "age": float("inf"), "lifetime": float("inf")}
+"""Of unknown age: a rule that asks for a young credential must not take none for one."""
+
 DEFAULT_TOKENS = {"sub": "sub", "obj": "obj", "act": "act", "env": "env", "dom": "sub.trust_domain"}
 """What a model's request tokens stand for unless configuration maps them: whole objects."""
 
@@ -159,7 +162,7 @@ def _sub(subject: Subject, now: float) -> Attributes:
             "lifetime": credential.lifetime,
         }
         if credential
-        else {"kind": "", "fingerprint": "", "age": 0.0, "lifetime": 0.0},
+        else _NO_CREDENTIAL,
         "claims": subject.claims,
         "hops": subject.hops,
     }

@@ -51,6 +51,12 @@ def test_an_anonymous_subject_has_every_attribute_empty():
     )
 
 
+def test_no_credential_is_never_a_young_or_short_lived_one():
+    credential = bind(subject=Subject(id="spiffe://td/a", kind=Kind.WORKLOAD)).sub["credential"]
+    assert not credential["age"] < 1e12
+    assert not credential["lifetime"] < 1e12
+
+
 def test_the_resource_is_described_by_the_catalogue():
     assert bind().obj == {
         "host": "h",

@@ -1,0 +1,1 @@
+"""Who is calling: from what the proxy verified to one `Subject` (I5)."""
