@@ -102,6 +102,7 @@ class Reason(str, Enum):
     DOCTOR_PROBE = "doctor_probe", 403, "a probe, answered with what was seen of it"
 
     # The server itself
+    PROXY_NOT_ALLOWED = "proxy_not_allowed", 403, "access denied"
     POLICY_NOT_LOADED = "policy_not_loaded", 503, "not able to decide"
     DEADLINE_EXCEEDED = "deadline_exceeded", 503, "not able to decide"
     OVERLOADED = "overloaded", 503, "not able to decide"
