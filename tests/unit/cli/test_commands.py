@@ -146,3 +146,8 @@ def test_an_expected_error_is_one_message_and_exit_code_2(tmp_path):
     assert "trust_domian" in run.stderr
     assert "trust_domain" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_configuration_that_ships_is_valid():
+    result = CliRunner().invoke(cli, ["config", "validate", "-c", str(ROOT / "policies" / "authz.toml")])
+    assert result.exit_code == 0, result.output
