@@ -23,8 +23,11 @@ from authz.extauthz.response import APPLY, Encoder
 from authz.identity.inventory import EMPTY_INVENTORY, Inventory, parse_inventory
 from authz.identity.resolve import IdentityResolver
 from authz.keys import CurrentKeys, Keys, key_sources, make_trust, read_keys
-from authz.model import CheckCall, Outcome, Target
-from authz.policy.casbin import CasbinEngine
+from authz.model import AccessRequest, CheckCall, Outcome, Target
+from authz.policy.analysis import Findings, idle
+from authz.policy.compile import CompiledEngine
+from authz.policy.explain import Explanation, explain
+from authz.policy.source import CompileSettings
 from authz.stores.document_files import read_document
 from authz.stores.holder import SnapshotHolder
 from authz.stores.key_files import KeyStore
@@ -62,15 +65,7 @@ class Composition:
         Raises:
             PolicyError: in a model or policy file. ConfigError: in any other.
         """
-        text = self._policy_files.read()
-        engine = CasbinEngine.load(
-            text.model,
-            text.model_file,
-            text.policies,
-            known_obligations=_KNOWN_OBLIGATIONS,
-            limits=self.config.policy.limits,
-        )
-        self._check_obligations(engine)
+        engine = self._load_engine()
         inventory, catalogue = self._inventory(), self._catalogue()
         mapping = self.config.attributes.request
         return Snapshot(
@@ -116,6 +111,16 @@ class Composition:
         response = CheckResponse.FromString(checker.check(message, self.config.server.overload.max_deadline_seconds))
         return keeper.outcome, response
 
+    def explain(self, request: AccessRequest) -> Explanation:
+        """Answer which rules came near to this request, and what each lacked."""
+        engine = self._load_engine()
+        read_tokens = token_values(engine.tokens, self.config.attributes.request)
+        return explain(engine, read_tokens(request), lambda: False)
+
+    def idle_rules(self) -> Findings:
+        """Answer the rules that change no decision: likely mistakes of their authors."""
+        return idle(self._load_engine())
+
     def parts(
         self, snapshots: SnapshotSource, trail: Trail, meter: Meter, clock: Callable[[], float] = time.time
     ) -> CheckerParts:
@@ -132,10 +137,23 @@ class Composition:
             no_record_no_allow=self.config.audit.on_failure == "deny",
         )
 
+    def _load_engine(self) -> CompiledEngine:
+        text = self._policy_files.read()
+        engine = CompiledEngine.load(
+            text.model,
+            text.model_file,
+            text.policies,
+            known_obligations=_KNOWN_OBLIGATIONS,
+            settings=CompileSettings(limits=self.config.policy.limits),
+            clock=time.time,
+        )
+        self._check_obligations(engine)
+        return engine
+
     def _canonicalise(self, call: CheckCall) -> Target:
         return canonicalise(call, self.config.request)
 
-    def _check_obligations(self, engine: CasbinEngine) -> None:
+    def _check_obligations(self, engine: CompiledEngine) -> None:
         for rule, (name, value) in engine.obligations:
             if name == APPLY and value not in self.encoder.mutation_names:
                 raise PolicyError(

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from authz.cli.question import MAX_BYTES, read_question
 from authz.composition import Composition
 from authz.errors import AuthzError, ConfigError
 from authz.model import Outcome
+from authz.policy.explain import Explanation, State
 
 _METHOD = "/envoy.service.auth.v3.Authorization/Check"
 _DENIED = 1
@@ -31,6 +33,7 @@ _DENIED = 1
 @click.option("--timeout", type=click.FloatRange(0.001, 60), default=5.0, show_default=True, help="Seconds to wait.")
 @click.option("--at", type=float, help="Decide here as of this moment (seconds since the epoch) instead of now.")
 @click.option("--trust-principal", is_flag=True, help="Decide here as if the principal had been proved.")
+@click.option("--explain", "wants_why", is_flag=True, help="Decide here, and show which rules came near.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     request_file: Path,
@@ -44,6 +47,7 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     at: float | None,
     *,
     trust_principal: bool,
+    wants_why: bool,
     as_json: bool,
 ) -> None:
     """Decide one request: allowed (exit 0), denied (1), or it could not be asked (2).
@@ -51,21 +55,24 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     REQUEST_FILE holds JSON ({"method": "GET", "host": ..., "path": ..., "principal": ..., "headers": {...}}), a
     CheckRequest in protobuf's JSON form, or one as captured from the wire; "-" reads standard input.
     """
-    if server is not None and (at is not None or trust_principal):
-        raise click.UsageError("--at and --trust-principal are for deciding here, without --server")
+    if server is not None and (at is not None or trust_principal or wants_why):
+        raise click.UsageError("--at, --trust-principal and --explain are for deciding here, without --server")
+    why: Explanation | None = None
     message = read_question(*_read(request_file))
     if server is None:
         composition = Composition(read_config(config_path), base_of(config_path), trust_principal=trust_principal)
         composition.read_keys_once()
         outcome, response = composition.decide_once(message, time.time() if at is None else at)
+        if wants_why and outcome.request is not None:
+            why = composition.explain(outcome.request)
     else:
         credentials = _credentials(ca, cert, key)
         outcome, response = None, _ask(server, message, timeout, credentials, server_name)
     allowed = response.status.code == 0
     if as_json:
-        click.echo(_json(allowed, outcome, response))
+        click.echo(_json(allowed, outcome, response, why))
     else:
-        click.echo(_text(allowed, outcome, response))
+        click.echo(_text(allowed, outcome, response, why))
     sys.exit(0 if allowed else _DENIED)
 
 
@@ -109,7 +116,7 @@ def _ask(
             raise AuthzError(f"{server} did not answer: {code.name.lower()}: {details}") from None
 
 
-def _json(allowed: bool, outcome: Outcome | None, response: CheckResponse) -> str:  # noqa: FBT001 - the answer itself
+def _json(allowed: bool, outcome: Outcome | None, response: CheckResponse, why: Explanation | None) -> str:  # noqa: FBT001 - the answer itself
     told: dict[str, object] = {
         "allowed": allowed,
         "metadata": json_format.MessageToDict(response.dynamic_metadata),
@@ -119,10 +126,12 @@ def _json(allowed: bool, outcome: Outcome | None, response: CheckResponse) -> st
         told["detail"] = outcome.decision.detail
         told["subject"] = msgspec.to_builtins(outcome.subject) if outcome.subject else None
         told["rule"] = msgspec.to_builtins(outcome.decision.rule) if outcome.decision.rule else None
+    if why is not None:
+        told["near"] = msgspec.to_builtins(why.near)
     return msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
 
 
-def _text(allowed: bool, outcome: Outcome | None, response: CheckResponse) -> str:  # noqa: FBT001 - the answer itself
+def _text(allowed: bool, outcome: Outcome | None, response: CheckResponse, why: Explanation | None) -> str:  # noqa: FBT001 - the answer itself
     found = {name: value.string_value for name, value in response.dynamic_metadata.fields.items()}
     lines = [f"{'ALLOWED' if allowed else 'DENIED'}: {found.get('reason', 'the server gave no reason')}"]
     if outcome is not None and outcome.decision.detail:
@@ -138,4 +147,17 @@ def _text(allowed: bool, outcome: Outcome | None, response: CheckResponse) -> st
     for option in response.ok_response.headers:
         lines.append(f"  upstream: {option.header.key}: {option.header.value}")
     lines += [f"  upstream: {name} removed" for name in response.ok_response.headers_to_remove]
+    if why is not None:
+        lines += _near(why)
     return "\n".join(lines)
+
+
+def _near(why: Explanation) -> Iterator[str]:
+    """The rules nearest to the request, each condition with how it came out and the values that it saw."""
+    for near in why.near:
+        says = near.says.value if near.says else "nothing"
+        yield f"\n  {near.rule.id} ({says}): {'matches' if near.lacking is None else 'does not match'}"
+        for condition in near.conditions:
+            seen = ", ".join(f"{name} is {value}" for name, value in condition.seen)
+            told = f"    {condition.state.value:<5}  {condition.text}"
+            yield told if condition.state is State.HOLDS or not seen else f"{told}   [{condition.error or seen}]"

@@ -29,4 +29,7 @@ def validate(config_path: Path | None) -> None:
     composition = Composition(read_config(config_path), base_of(config_path))
     composition.read_keys_once()
     snapshot = composition.build_snapshot()
+    for finding in composition.idle_rules().found:
+        because = f" ({finding.because.id})" if finding.because else ""
+        click.echo(f"warning: {finding.rule.id}: this rule changes no decision: {finding.why.value}{because}", err=True)
     click.echo(f"ok: {snapshot.engine.rule_count} rules, version {snapshot.version}")

@@ -19,6 +19,7 @@ from authz.model import CheckCall, Value
 
 # RFC 9110 section 5.5: these never belong in a field value; here they would let one value be read as two.
 _FORBIDDEN_IN_HEADER = re.compile(r"[\x00\r\n]")
+_MAPPED = "::ffff:"
 _PARTIAL_BODY = "x-envoy-auth-partial-body"
 
 
@@ -100,7 +101,11 @@ def decode(message: bytes, settings: DecodeSettings) -> CheckCall:
 
 def _address(address: object) -> tuple[str, int]:
     socket = address.socket_address  # type: ignore[attr-defined]  # the generated modules carry no types
-    return socket.address or address.pipe.path, socket.port_value  # type: ignore[attr-defined]  # likewise
+    host: str = socket.address
+    if host.startswith(_MAPPED) and "." in host:
+        # On a dual-stack socket an IPv4 peer shows in this form, which a rule on 10.0.0.0/8 would not match.
+        host = host[len(_MAPPED) :]
+    return host or address.pipe.path, socket.port_value  # type: ignore[attr-defined]  # likewise
 
 
 def _headers(

@@ -18,7 +18,7 @@ from authz.identity.bundles import Trust
 from authz.identity.certificates import CertificateSettings
 from authz.identity.inventory import EMPTY_INVENTORY
 from authz.identity.resolve import IdentityResolver, IdentitySettings
-from authz.policy.casbin import CasbinEngine
+from authz.policy.compile import CompiledEngine
 
 CORPUS = pathlib.Path(__file__).parents[1] / "corpus" / "captures"
 INDEX = json.loads((CORPUS / "index.json").read_text())["cases"]
@@ -130,7 +130,7 @@ class Pdp:
             # The lab's certificates live a week.
             certificates=CertificateSettings(max_lifetime_seconds=8 * 86400),
         )
-        engine = CasbinEngine.load(MODEL, "model.conf", [("policy.csv", policy)])
+        engine = CompiledEngine.load(MODEL, "model.conf", [("policy.csv", policy)])
         mapping = {"sub": "sub.id" if anonymous == "deny" else "sub.kind", "obj": "obj.path", "act": "act.method"}
         self.outcome = None
         self.now = 0.0

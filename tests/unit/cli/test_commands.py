@@ -58,6 +58,18 @@ def test_a_denied_request_exits_1_with_reason_and_detail(ask):
     assert told["subject"]["id"] == PLANNER
 
 
+def test_a_denial_can_be_explained_rule_by_rule(ask):
+    result = ask({"path": "/v1/accounts/1", "principal": PLANNER, "method": "POST"}, "--trust-principal", "--explain")
+    assert result.exit_code == 1
+    assert "policy.csv:6 (allow): does not match" in result.output
+    assert "fails" in result.output
+    assert "r.act.method is 'POST'" in result.output
+    told = json.loads(
+        ask({"path": "/v1/accounts/1", "principal": PLANNER}, "--trust-principal", "--explain", "--json").output
+    )
+    assert any(near["rule"]["line"] == 6 for near in told["near"])
+
+
 def test_a_captured_message_is_decided_as_of_its_time(config):
     file = str(CAPTURES / "000_get_h1_mtls.bin")
     result = CliRunner().invoke(cli, ["check", "-c", config, file, "--at", "1795483170", "--json"])
@@ -116,6 +128,16 @@ def test_config_validate_finds_an_obligation_that_nothing_defines(config, tmp_pa
     result = CliRunner().invoke(cli, ["config", "validate", "-c", config])
     assert "policy.csv:1" in str(result.exception)
     assert "nowhere" in str(result.exception)
+
+
+def test_config_validate_warns_of_rules_that_change_nothing(config, tmp_path):
+    policy = tmp_path / "policy.csv"
+    policy.write_text("p, wide, True, /v1/*, GET, allow,\np, narrow, True, /v1/a, GET, allow,\n")
+    text = pathlib.Path(config).read_text().replace(f"{ROOT}/policies/policy.csv", str(policy))
+    pathlib.Path(config).write_text(text)
+    result = CliRunner().invoke(cli, ["config", "validate", "-c", config])
+    assert result.exit_code == 0
+    assert "policy.csv:2: this rule changes no decision" in result.stderr
 
 
 def test_an_environment_variable_goes_before_the_file(config, monkeypatch):

@@ -26,7 +26,8 @@ def ask(world, path, *, identities=(DOCTOR,), headers=None, body=b""):
 
 def test_a_probe_is_denied_and_told_what_was_seen_of_it():
     world = World()
-    headers = {"x-authz-subject": NONCE.encode(), "x-other": b"1", "x-forwarded-client-cert": b"Hash=" + b"ab" * 32 + b",Hash=" + b"cd" * 32}
+    xfcc = b"Hash=" + b"ab" * 32 + b",Hash=" + b"cd" * 32
+    headers = {"x-authz-subject": NONCE.encode(), "x-other": b"1", "x-forwarded-client-cert": xfcc}
     response = ask(world, f"{PREFIX}/{NONCE}/x/../y", headers=headers, body=b"\xff")
     assert response.status.code != 0
     assert world.recorded is Reason.DOCTOR_PROBE

@@ -148,3 +148,13 @@ def test_only_the_configured_metadata_namespaces_are_read():
 def test_metadata_is_bounded_in_depth_and_number():
     assert refused(metadata(depth=20), metadata_namespaces=("ns",)) is Reason.REQUEST_TOO_LARGE
     assert refused(metadata(), metadata_namespaces=("ns",), max_metadata_values=4) is Reason.REQUEST_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [("::ffff:10.0.0.1", "10.0.0.1"), ("::ffff:a00:1", "::ffff:a00:1"), ("2001:db8::1", "2001:db8::1")],
+)
+def test_an_ipv4_peer_of_a_dual_stack_socket_is_an_ipv4_address(sent, read_as):
+    request = message()
+    request.attributes.source.address.socket_address.address = sent
+    assert read(request).source_address == read_as

@@ -1,0 +1,143 @@
+"""Which patterns could match a path: patterns laid out by segment, so that a path meets only those that begin like it.
+
+The answer is a superset: what stands in the trie is only the outline of a pattern; the pattern itself still decides.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+V = TypeVar("V")
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Outline(msgspec.Struct, frozen=True, gc=False):
+    """What every text that a pattern matches looks like, split at "/"."""
+
+    segments: tuple[tuple[str, bool], ...]
+    """For each segment the text that it starts with, and whether that is all of it."""
+    open: bool = False
+    """Whether anything, further segments included, may follow the last one's text."""
+
+
+class Anything:
+    """Stands in a pattern for what it leaves open."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+SEGMENT = Anything("SEGMENT")
+"""One or more characters other than "/" and line breaks."""
+REST = Anything("REST")
+"""Any characters, line breaks excepted."""
+
+
+def outline(parts: Iterable[str | Anything]) -> Outline:
+    """The outline of a pattern given as literal texts and what stands between them."""
+    segments: list[tuple[str, bool]] = []
+    start, whole = "", True
+    for part in parts:
+        if part is REST:
+            return Outline((*segments, (start, False)), open=True)
+        if not isinstance(part, str):
+            whole = False
+            continue
+        first, *others = part.split("/")
+        start = start + first if whole else start
+        for other in others:
+            segments.append((start, whole))
+            start, whole = other, True
+    return Outline((*segments, (start, whole)))
+
+
+class _Node(Generic[V]):
+    """What follows after the segments above."""
+
+    __slots__ = ("ends", "exact", "few", "starting", "tails")
+
+    def __init__(self) -> None:
+        self.few: V | None = None
+        """When only this is below: not worth telling from nothing."""
+        self.ends: V | None = None
+        self.exact: Mapping[str, _Node[V]] = _NONE
+        self.starting: Sequence[tuple[int, Mapping[str, _Node[V]]]] = ()
+        """By length: the nodes for a segment that only starts with a text of that length."""
+        self.tails: Sequence[tuple[int, Mapping[str, V]]] = ()
+        """By length: values of open outlines, whose last text the segment starts with."""
+
+
+class Trie(Generic[V]):
+    """A map from outlines to values, asked with a text."""
+
+    def __init__(self, items: Iterable[tuple[Outline, V]], few: Callable[[V], bool]) -> None:
+        """Lay out `items`; an outline occurs once. A lone value that is `few` may also be found for other texts."""
+        self._few = few
+        self._root = self._node(list(items), 0)
+
+    def _node(self, items: list[tuple[Outline, V]], depth: int) -> _Node[V]:
+        node: _Node[V] = _Node()
+        if depth and len(items) == 1 and self._few(items[0][1]):
+            node.few = items[0][1]
+            return node
+        below: dict[tuple[str, bool], list[tuple[Outline, V]]] = {}
+        tails: dict[int, dict[str, V]] = {}
+        for shape, value in items:
+            if depth == len(shape.segments):
+                node.ends = value
+                continue
+            start, whole = shape.segments[depth]
+            if shape.open and depth == len(shape.segments) - 1:
+                tails.setdefault(len(start), {})[start] = value
+            else:
+                below.setdefault((start, whole), []).append((shape, value))
+        starting: dict[int, dict[str, _Node[V]]] = {}
+        exact: dict[str, _Node[V]] = {}
+        for (start, whole), group in below.items():
+            table = exact if whole else starting.setdefault(len(start), {})
+            table[start] = self._node(group, depth + 1)
+        node.exact = exact or _NONE
+        node.starting = tuple(starting.items())
+        node.tails = tuple(tails.items())
+        return node
+
+    def find(self, text: str) -> list[V]:
+        """The values of every outline that `text` fits, in no particular order, and perhaps some few others.
+
+        Cost: one look-up for each segment and each node that the text leads to.
+        """
+        found: list[V] = []
+        nodes = [self._root]
+        for segment in text.split("/"):
+            following: list[_Node[V]] = []
+            for node in nodes:
+                _follow(node, segment, found, following)
+            nodes = following
+            if not nodes:
+                return found
+        for node in nodes:
+            found.extend(value for value in (node.ends, node.few) if value is not None)
+        return found
+
+
+def _follow(node: _Node[V], segment: str, found: list[V], following: list[_Node[V]]) -> None:
+    """Go on from one node with the next segment."""
+    if node.few is not None:
+        found.append(node.few)
+        return
+    for length, tails in node.tails:
+        value = tails.get(segment[:length])
+        if value is not None:
+            found.append(value)
+    exact = node.exact.get(segment)
+    if exact is not None:
+        following.append(exact)
+    for length, starting in node.starting:
+        below = starting.get(segment[:length])
+        if below is not None:
+            following.append(below)
