@@ -48,7 +48,7 @@ SAME = [
     ("regexMatch", "GET", ["GET", "GETS", "get"]),
     ("regexMatch", "^(GET|POST)$", ["GET", "POST", "GETS", "PUT"]),
     ("regexMatch", "^GET$", ["GET", "GETS"]),
-    ("regexMatch", "G.T|P", ["GET", "G.T", "Px", "GT"]),
+    ("regexMatch", "G.T|P", ["GET", "G.T", "Px", "GT", "xGET", "xP"]),
     ("regexMatch", "^/a/[0-9]+$", ["/a/1", "/a/", "/a/1x", "x/a/1"]),
     ("regexMatch", "", ["", "x"]),
 ]
@@ -176,6 +176,37 @@ def test_key_functions_give_the_part_that_a_name_stands_for(
 
 def test_a_group_in_a_pattern_cannot_shift_what_a_name_stands_for():
     assert FUNCTIONS["keyGet2"].bind("/(x)/:id", "id")("/(x)/7") == "7"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "key"),
+    [
+        ("regexMatch", "ab*", "a"),
+        ("regexMatch", "ab?c", "ac"),
+        ("regexMatch", "ab{0,1}", "a"),
+        ("regexMatch", "ab+", "abb"),
+        ("regexMatch", "/a|/b", "/b"),
+        ("regexMatch", "(?i)abc", "ABC"),
+        ("regexMatch", r"\/a", "/a"),
+        ("regexMatch", "[ab]c", "bc"),
+        ("regexMatch", "^/a/.*", "/a/b"),
+        ("globMatch", "a/**", "a"),
+        ("globMatch", "a/**/", "a"),
+        ("globMatch", "**/a", "a"),
+        ("globMatch", "a/{b,c/d}", "a/c/d"),
+        ("globMatch", r"a/\*", "a/*"),
+        ("globMatch", "a[b]c", "abc"),
+        ("globMatch", "a*/b", "ax/b"),
+        ("keyMatch", "/a*", "/ab/c"),
+        ("keyMatch5", "/a/{x}", "/a/1?b/c"),
+    ],
+)
+def test_an_outline_never_rules_out_what_its_pattern_matches(name: str, pattern: str, key: str):
+    function = FUNCTIONS[name]
+    assert function.bind(pattern)(key)
+    looked_up = key.partition("?")[0] if function.strips_query else key
+    others = [(function.outline("/zz"), "other"), (function.outline("/zz/y"), "another")]
+    assert "it" in Trie([(function.outline(pattern), "it"), *others], lambda _: False).find(looked_up)
 
 
 TEXTS = st.text("ab/:{}*.?-", max_size=8)

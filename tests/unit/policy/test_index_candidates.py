@@ -170,6 +170,29 @@ def test_a_comparison_that_the_look_up_did_not_make_is_still_made():
     assert agree(compiled, "s7", "x", "read") is False
 
 
+def test_a_value_that_is_no_truth_value_is_an_error_of_every_rule_that_would_yield_it():
+    compiled = engine("r.sub.note && r.obj == p.obj", [f"p, s, o{n}, read" for n in range(20)])
+    assert agree(compiled, {"note": True}, "o7", "read") is True
+    assert agree(compiled, {"note": False}, "o7", "read") is False
+    assert agree(compiled, {"note": ""}, "nothing", "read") == "error"
+
+
+def test_a_condition_that_says_more_than_its_key_is_still_evaluated():
+    rows = [f"p, s, o{n}, read" for n in range(20)]
+    compiled = engine("(r.obj == p.obj && r.sub.admin || False) && r.act == p.act", rows)
+    assert agree(compiled, {"admin": True}, "o7", "read") is True
+    assert agree(compiled, {"admin": False}, "o7", "read") is False
+
+
+def test_a_text_that_the_engine_of_patterns_cannot_read_is_an_error_of_every_rule_that_would_read_it():
+    rows = [f"p, s, x.*{n}, act{n}, deny" for n in range(20)] + ["p, s, y, read, allow"]
+    matcher = '(regexMatch(r.obj, p.obj) || p.act == "read") && r.act == p.act'
+    compiled = engine(matcher, rows, "sub, obj, act, eft", effect=ALLOW_AND_DENY)
+    assert agree(compiled, "s", "readable", "read") is True
+    # pycasbin's order: the first rule fails before it is found to be about another action.
+    assert agree(compiled, "s", "\ud800", "read") == "error"
+
+
 def test_values_that_cannot_be_looked_up_match_nothing():
     compiled = engine("r.sub == p.sub && r.obj == p.obj", [f"p, s{n}, o{n}, read" for n in range(20)])
     for odd in ([], {}, {"a": []}, [["s7"]], None, 7, float("nan"), True, ("s7",)):
