@@ -15,7 +15,7 @@ This holds under every effect, so that an error is never skipped: not under one 
 errs could have denied, nor under allow-override, where a rule that errs denies as well.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from authz.policy import index
@@ -24,6 +24,7 @@ from authz.policy.functions import Function
 from authz.policy.guards import CHECKS, MISSING, Guard, needs
 from authz.policy.index import Family, Index, Layout, Values, build, merged
 from authz.policy.keys import Arm, Dimension, Key, arms, conjuncts, equality
+from authz.policy.pace import no_pause
 from authz.policy.roles import Roles
 from authz.policy.rule import CompiledRule
 from authz.policy.specialise import Variant
@@ -77,6 +78,7 @@ class Candidates:
         tokens: Sequence[str],
         functions: Mapping[str, Function],
         roles: Mapping[str, Roles],
+        pause: Callable[[], None] = no_pause,
     ) -> None:
         unsure = [name for name, definition in roles.items() if not definition.sure]
         self._functions = functions
@@ -84,7 +86,6 @@ class Candidates:
         facts = {variant: Facts(variant, functions, unsure) for variant in {rule.variant for rule in rules}}
         for rule in rules:
             facts[rule.variant].rules.append(rule)
-        self._facts = facts
         self._outlines: dict[tuple[str, str], Outline] = {}
         self._guards = sorted({guard for known in facts.values() for guard in known.first}, key=repr)
         read = {attribute for known in facts.values() for attribute in known.read}
@@ -92,10 +93,11 @@ class Candidates:
         places = {attribute: place for place, attribute in enumerate(paths)}
         checks = [(places[guard.attribute], CHECKS[guard.kind]) for guard in self._guards]
         self._probe = probe_code(paths, checks, tokens, MISSING)
-        layout = Layout(places, {name: definition.reach for name, definition in roles.items()})
-        self._main = build([self._family(known, known.arms) for known in facts.values()], layout)
-        self._suspects = [self._suspect_index(guard, layout) for guard in self._guards]
-        self._cannot_fail = self._failure_probe(tokens)
+        layout = Layout(places, {name: definition.reach for name, definition in roles.items()}, pause)
+        known = list(facts.values())
+        self._main = build([self._family(each, each.arms) for each in known], layout)
+        self._suspects = [self._suspect_index(guard, known, layout) for guard in self._guards]
+        self._cannot_fail = _failure_probe(known, tokens)
         self._outlines.clear()
 
     def find(self, values: Sequence[object]) -> Sequence[CompiledRule]:
@@ -117,19 +119,9 @@ class Candidates:
         """Whether no rule at all can fail for this request."""
         return self._cannot_fail(values)
 
-    def _suspect_index(self, guard: Guard, layout: Layout) -> Index[CompiledRule]:
+    def _suspect_index(self, guard: Guard, facts: Iterable[Facts], layout: Layout) -> Index[CompiledRule]:
         """The rules that need `guard`, by the keys before the conjunct that needs it first."""
-        families = [self._family(known, known.before[guard]) for known in self._facts.values() if guard in known.before]
-        return build(families, layout)
-
-    def _failure_probe(self, tokens: Sequence[str]) -> Callable[[Sequence[object]], bool]:
-        if not all(known.sure for known in self._facts.values()):
-            return lambda _: False
-        guards = sorted({guard for known in self._facts.values() for guard in known.guards}, key=repr)
-        paths = sorted({guard.attribute for guard in guards}, key=repr)
-        checks = [(paths.index(guard.attribute), CHECKS[guard.kind]) for guard in guards]
-        probe = probe_code(paths, checks, tokens, MISSING)
-        return lambda values: not probe(*values)[0]
+        return build([self._family(known, known.before[guard]) for known in facts if guard in known.before], layout)
 
     def _family(self, known: Facts, ways: Sequence[Arm]) -> Family[CompiledRule]:
         """The rules of one expression, with the ways to find them."""
@@ -163,6 +155,17 @@ class Candidates:
             outline = draw(pattern) if draw is not None else Outline((("", False),), open=True)
             self._outlines[function, pattern] = outline
         return outline
+
+
+def _failure_probe(facts: Sequence[Facts], tokens: Sequence[str]) -> Callable[[Sequence[object]], bool]:
+    """Whether no rule can fail for a request: whether every guard of every conjunct holds."""
+    if not all(known.sure for known in facts):
+        return lambda _: False
+    guards = sorted({guard for known in facts for guard in known.guards}, key=repr)
+    paths = sorted({guard.attribute for guard in guards}, key=repr)
+    checks = [(paths.index(guard.attribute), CHECKS[guard.kind]) for guard in guards]
+    probe = probe_code(paths, checks, tokens, MISSING)
+    return lambda values: not probe(*values)[0]
 
 
 def _narrower(

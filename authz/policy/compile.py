@@ -16,6 +16,7 @@ from authz.policy.engine import Verdict
 from authz.policy.expr import SubRules, parse
 from authz.policy.functions import UserFunction
 from authz.policy.lexer import ExpressionError
+from authz.policy.pace import no_pause, pausing
 from authz.policy.regex import PatternError
 from authz.policy.roles import RoleBasis, Roles
 from authz.policy.rows import Row
@@ -39,7 +40,7 @@ _SECTIONS = Sections()
 class CompiledEngine:
     """One snapshot of model and rules, ready to be asked. Implements `authz.policy.engine.Engine`."""
 
-    def __init__(self, source: Source, sections: Sections) -> None:
+    def __init__(self, source: Source, sections: Sections, pause: Callable[[], None] = no_pause) -> None:
         """Compile; see `load`."""
         self.source = source
         self.sections = sections
@@ -50,11 +51,12 @@ class CompiledEngine:
         basis = RoleBasis(source.functions, source.settings.roles, source.settings.limits.max_role_depth)
         self.roles = {name: Roles(role, source.of_type(name), basis) for name, role in model.roles.items()}
         self.means = Means(self._tokens, model.policies[sections.policy], source.functions, self.roles)
-        self.rules = tuple(self._compiled())
+        self.rules = tuple(self._compiled(pause))
+        self.means.settle()
         for name, definition in self.roles.items():
             if definition.matching:
                 definition.know(_roles_asked(self.rules, name))
-        self._candidates = Candidates(self.rules, self._tokens, source.functions, self.roles)
+        self._candidates = Candidates(self.rules, self._tokens, source.functions, self.roles, pause)
         self._find = self._candidates.find
         self._demanding = any(rule.obligations for rule in self.rules)
         self._only_errors_matter = not self._demanding and all(rule.says is not Effect.DENY for rule in self.rules)
@@ -71,19 +73,19 @@ class CompiledEngine:
         functions: Mapping[str, UserFunction] = MappingProxyType({}),
         clock: Callable[[], float] | None = None,
         sections: Sections = _SECTIONS,
+        pause: Callable[[], None] = no_pause,
     ) -> "CompiledEngine":
         """Compile a model and its policy files, given as (name, text).
 
-        `clock` gives seconds since the epoch for timeMatch; without one, a policy that needs it is refused.
+        `clock` gives seconds since the epoch for timeMatch; without one, a policy that needs it is refused. `pause` is
+        called every 0.3 ms or so: a thread that loads beside one that decides can let that one go first.
 
         Raises:
             PolicyError: Something in a file is wrong; it says where.
             ConfigError: A setting is.
         """
-        source = read(
-            model_text, model_file, policies, frozenset(known_obligations), settings, registered(clock, functions)
-        )
-        return cls(source, sections)
+        known, available = frozenset(known_obligations), registered(clock, functions)
+        return cls(read(model_text, model_file, policies, known, settings, available, pause), sections, pause)
 
     def under(self, sections: Sections) -> "CompiledEngine":
         """The same snapshot asked under other definitions of its model.
@@ -150,7 +152,7 @@ class CompiledEngine:
             return Verdict(effect, rule.row.reference, _united(allowing))
         return rule.verdict
 
-    def _compiled(self) -> Iterator[CompiledRule]:
+    def _compiled(self, pause: Callable[[], None]) -> Iterator[CompiledRule]:
         source, sections = self.source, self.sections
         model, columns = source.model, source.model.policies[sections.policy]
         scope = source.scope(sections)
@@ -163,7 +165,7 @@ class CompiledEngine:
         evaluated = {node.field for node in walk(matcher) if isinstance(node, SubRule)}
         effect = columns.index(_EFFECT_COLUMN) if _EFFECT_COLUMN in columns else -1
         demands = columns.index(obligations.COLUMN) if obligations.COLUMN in columns else -1
-        for ordinal, row in enumerate(source.ordered(sections)):
+        for ordinal, row in enumerate(pausing(source.ordered(sections), pause)):
             says = _says(row, row.cells[effect]) if effect >= 0 else Effect.ALLOW
             demanded = self._obligations(row, demands) if demands >= 0 else ()
             if demanded and says is not Effect.ALLOW:

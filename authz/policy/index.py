@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from authz.policy.guards import Guard
 from authz.policy.keys import Dimension
+from authz.policy.pace import no_pause, pausing
 from authz.policy.tree import Attribute
 from authz.policy.trie import Outline, Trie
 
@@ -65,9 +66,16 @@ class Family(Generic[T]):
 class Layout:
     """Where a probe puts the attributes that look-ups read, and how roles are found."""
 
-    def __init__(self, places: Mapping[Attribute, int], reach: Mapping[str, Callable[..., frozenset[str]]]) -> None:
+    def __init__(
+        self,
+        places: Mapping[Attribute, int],
+        reach: Mapping[str, Callable[..., frozenset[str]]],
+        pause: Callable[[], None] = no_pause,
+    ) -> None:
         self.places = places
         self.reach = reach
+        self.pause = pause
+        """Called now and then while filing."""
 
 
 class _Drawer(Protocol[T]):
@@ -203,7 +211,7 @@ def build(families: "Sequence[Family[T]]", layout: Layout) -> "Index[T]":
             equal = frozenset(dim for dim in arm.dimensions if dim.kind == "equal")
             narrow = family.narrow(equal) if len(arms) == 1 and equal else _same
             members = filed.setdefault(arm.dimensions, [])
-            members.extend((narrow(item), arm.values(item)) for item in family.items)
+            members.extend((narrow(item), arm.values(item)) for item in pausing(family.items, layout.pause))
     files = [
         File(_equal(members, dimensions, layout), frozenset(need for dim in dimensions for need in _needs(dim)))
         for dimensions, members in filed.items()
@@ -243,13 +251,15 @@ def _equal(members: "list[tuple[T, Values]]", dimensions: Sequence[Dimension], l
     if not equal:
         return _further(members, others, layout)
     tables: dict[object, list[tuple[T, Values]]] = {}
-    for member in members:
+    for member in pausing(members, layout.pause):
         values = member[1]
         keys = values[equal[0]] if len(equal) == 1 else product(*[values[place] for place in equal])
         for key in keys:
             tables.setdefault(key, []).append(member)
     places = [layout.places[dimensions[place].attribute] for place in equal]
-    return _Equal(places, {key: _further(group, others, layout) for key, group in tables.items()})
+    return _Equal(
+        places, {key: _further(group, others, layout) for key, group in pausing(tables.items(), layout.pause)}
+    )
 
 
 def _further(
@@ -261,13 +271,14 @@ def _further(
     tables: list[dict[object, list[tuple[T, Values]]]] = []
     for place, _ in dimensions:
         table: dict[object, list[tuple[T, Values]]] = {}
-        for member in members:
+        for member in pausing(members, layout.pause):
             for value in member[1][place]:
                 table.setdefault(value, []).append(member)
         tables.append(table)
     best = max(range(len(dimensions)), key=lambda number: len(tables[number]))
     rest = [*dimensions[:best], *dimensions[best + 1 :]]
-    contents = {value: _further(group, rest, layout) for value, group in tables[best].items()}
+    shared = pausing(tables[best].items(), layout.pause)
+    contents = {value: _further(group, rest, layout) for value, group in shared}
     return _drawer(dimensions[best][1], contents, layout)
 
 
@@ -279,7 +290,7 @@ def _drawer(dimension: Dimension, contents: "dict[object, Content[T]]", layout: 
     if dimension.kind == "member":
         return _Members(places[0], contents)
     outlines = ((value, content) for value, content in contents.items() if isinstance(value, Outline))
-    return _Paths(places[0], strips_query=dimension.strips_query, trie=Trie(outlines, _is_few))
+    return _Paths(places[0], strips_query=dimension.strips_query, trie=Trie(outlines, _is_few, layout.pause))
 
 
 def _is_few(content: "Content[T]") -> bool:

@@ -202,7 +202,7 @@ class Roles:
         found = self._search(name, scopes)
         if self.conditional:
             return found
-        if any(name in scope for scope in scopes):
+        if any(name in scope for scope in scopes) and (domain in self._links or not self.definition.domains):
             if self._kept_roles + len(found) <= self._settings.max_remembered_roles:
                 self._kept_roles += len(found)
                 self._kept[key] = found

@@ -7,13 +7,14 @@ brackets that do not pair up, a comment behind a row (it would become part of th
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from authz.errors import PolicyError
 from authz.model import RuleRef
 from authz.policy.limits import PolicyLimits
+from authz.policy.pace import no_pause, pausing
 from authz.policy.perm import Model
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -38,7 +39,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         return PolicyError(self.file, self.line, problem)
 
 
-def parse(policies: Iterable[tuple[str, str]], model: Model, limits: PolicyLimits) -> tuple[Row, ...]:
+def parse(
+    policies: Iterable[tuple[str, str]], model: Model, limits: PolicyLimits, pause: Callable[[], None] = no_pause
+) -> tuple[Row, ...]:
     """Read policy files, given as (name, text), in order.
 
     Raises:
@@ -48,7 +51,7 @@ def parse(policies: Iterable[tuple[str, str]], model: Model, limits: PolicyLimit
     columns |= {name: role.columns for name, role in model.roles.items()}
     rows: list[Row] = []
     for file, text in policies:
-        for row in _rows(file, text, limits):
+        for row in pausing(_rows(file, text, limits), pause):
             expected = columns.get(row.ptype)
             if expected is None:
                 raise row.refuse(f"unknown policy type {row.ptype!r}; the model has {', '.join(columns)}")

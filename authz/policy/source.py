@@ -14,6 +14,7 @@ from authz.policy.effect import Combining
 from authz.policy.expr import Scope, Signature
 from authz.policy.functions import Function, UserFunction, registry
 from authz.policy.limits import PolicyLimits
+from authz.policy.pace import no_pause
 from authz.policy.perm import Model
 from authz.policy.roles import RoleSettings
 from authz.policy.rows import Row
@@ -106,6 +107,7 @@ def read(  # noqa: PLR0913, PLR0917  # everything that decides what a policy mea
     known_obligations: frozenset[str],
     settings: CompileSettings,
     functions: Mapping[str, Function],
+    pause: Callable[[], None] = no_pause,
 ) -> Source:
     """Read a model and its policy files, given as (name, text).
 
@@ -116,7 +118,7 @@ def read(  # noqa: PLR0913, PLR0917  # everything that decides what a policy mea
     files = tuple(policies)
     return Source(
         model=model,
-        rows=rows.parse(files, model, settings.limits),
+        rows=rows.parse(files, model, settings.limits, pause),
         known_obligations=known_obligations,
         settings=settings,
         functions=functions,

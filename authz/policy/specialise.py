@@ -89,6 +89,10 @@ class Means:
             bound = self._bound[key] = self.functions[function].bind(*constants)
         return bound
 
+    def settle(self) -> None:
+        """Forget what only loading needs."""
+        self._bound.clear()
+
     def constant(self, node: Node) -> bool:
         """Whether the rule alone decides what this is: neither the request nor the time does."""
         match node:

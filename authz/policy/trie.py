@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from authz.policy.pace import no_pause, pausing
+
 V = TypeVar("V")
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -75,9 +77,12 @@ class _Node(Generic[V]):
 class Trie(Generic[V]):
     """A map from outlines to values, asked with a text."""
 
-    def __init__(self, items: Iterable[tuple[Outline, V]], few: Callable[[V], bool]) -> None:
+    def __init__(
+        self, items: Iterable[tuple[Outline, V]], few: Callable[[V], bool], pause: Callable[[], None] = no_pause
+    ) -> None:
         """Lay out `items`; an outline occurs once. A lone value that is `few` may also be found for other texts."""
         self._few = few
+        self._pause = pause
         self._root = self._node(list(items), 0)
 
     def _node(self, items: list[tuple[Outline, V]], depth: int) -> _Node[V]:
@@ -87,7 +92,7 @@ class Trie(Generic[V]):
             return node
         below: dict[tuple[str, bool], list[tuple[Outline, V]]] = {}
         tails: dict[int, dict[str, V]] = {}
-        for shape, value in items:
+        for shape, value in pausing(items, self._pause):
             if depth == len(shape.segments):
                 node.ends = value
                 continue

@@ -60,7 +60,7 @@ class AdminApp:
             *extra,
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send({"type": "http.response.body", "body": body})  # which h2corn does not send for a HEAD
 
     def _live(self) -> Answer:
         """Alive is who still answers: the event loop turns."""

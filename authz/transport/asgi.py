@@ -5,7 +5,6 @@ type, frame, length, compression, deadline. A handler that does not answers OK t
 Source: grpc/doc/PROTOCOL-HTTP2.md.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
@@ -125,21 +124,9 @@ class GrpcApp:
 
     async def _health_watch(self, _: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         request = await self._health_request(headers, receive)
-        # A stream that is reset cancels this task, but a connection that is lost only shows as an event.
-        gone = asyncio.create_task(_until_gone(receive))
-        stream = asyncio.create_task(self._stream(request, send))
-        try:
-            await asyncio.wait((gone, stream), return_when=asyncio.FIRST_COMPLETED)
-            if stream.done():
-                stream.result()
-        finally:
-            gone.cancel()
-            stream.cancel()
-            await asyncio.gather(gone, stream, return_exceptions=True)
-
-    async def _stream(self, request: bytes, send: Send) -> None:
         started = False
         try:
+            # h2corn cancels this task when the stream is reset or the connection lost.
             async with aclosing(self._health.watch(request, self._ending)) as statuses:
                 async for status in statuses:
                     if not started:
@@ -151,11 +138,6 @@ class GrpcApp:
                 raise
             await send(_END)
             await send({"type": "http.response.trailers", "headers": _status_headers(error)})
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send_error(send: Send, error: GrpcError) -> None:

@@ -322,7 +322,7 @@ async def test_a_connection_lost_in_the_middle_of_a_body_leaves_nothing_behind()
             await client.send(stream, framed(bytes(70_000), length=1_000_000))
             await until(lambda: server.plane.admission.buffered_bytes == 1_000_000)
         await until(lambda: server.plane.admission.inflight == 0)
-        assert server.pdp.messages == []
+        assert (server.pdp.messages, server.pdp.refusals) == ([], [])
 
 
 async def test_a_stream_that_is_reset_leaves_nothing_behind():
@@ -333,6 +333,7 @@ async def test_a_stream_that_is_reset_leaves_nothing_behind():
         client.h2.reset_stream(stream, 8)
         await client.flush()
         await until(lambda: server.plane.admission.inflight == 0)
+        assert server.pdp.refusals == []  # nobody is there who could be answered
         assert (await client.call(framed(MESSAGE))).reason == "allowed"
 
 
@@ -374,6 +375,24 @@ async def test_broken_http_2_closes_its_connection_and_nothing_else(sent):
         await client.send_bytes(sent)
         await client.until_closed()
         assert server.pdp.messages == []
+
+
+HALF_FRAMES = {
+    "half a frame's header": b"\0\0",
+    "a frame's header alone": frame(1, 4, 1, bytes(10))[:9],
+    "one byte of a header block": frame(1, 4, 1, b"\x83" + bytes(9))[:10],
+    "one byte of data": frame(1, 4, 1, b"\x83\x86\x84") + frame(0, 0, 1, bytes(10))[:10],
+}
+
+
+@pytest.mark.parametrize("sent", HALF_FRAMES.values(), ids=HALF_FRAMES.keys())
+async def test_half_a_frame_is_waited_for_no_longer_than_configured(sent):
+    limits = {"idle_timeout_seconds": 0.3, "stall_timeout_seconds": 0.3}
+    async with attacked(**limits) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(PREFACE + frame(4, 0, 0, b"") + sent)
+        await asyncio.wait_for(reader.read(), 5)  # to the end
+        writer.close()
 
 
 @pytest.mark.parametrize("sent", [b"", PREFACE[:10], PREFACE + frame(4, 0, 0, b"") + frame(1, 1, 1, b"\x83\x86\x84")])

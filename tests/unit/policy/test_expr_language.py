@@ -81,6 +81,12 @@ MEANINGS = [
     ("r.sub.admin == !r.sub.guest", True),
     ("!(r.sub.admin) || r.sub.admin", True),
     ("r.sub.admin and not r.sub.guest or False", True),
+    ("True || False && False", True),
+    ("False && False || True", True),
+    ("(True || False) && False", False),
+    ("True || True and False", True),
+    ("not False || True", True),
+    ("not (False || True)", False),
     ("False && r.sub.nothing", False),
     ("True || r.sub.nothing", True),
     ("r.sub.nothing || True", "error"),
@@ -241,6 +247,15 @@ def test_a_condition_that_the_rule_itself_settles_is_settled_at_load():
     assert value('p.sub == "bob" && r.sub.nothing') is False
     assert value('r.sub.admin && p.sub == "bob" && p.sub > 3') is False
     assert value('keyMatch(p.obj, "data*") && p.obj + "!" == "data1!"') is True
+
+
+def test_true_and_one_are_not_taken_for_each_other():
+    rows = "p, a, data1, True\np, b, data1, True"
+    compiled = CompiledEngine.load(MODEL.format("r.sub.admin && (p.sub == 'a' || 1)"), "m", [("p", rows)])
+    # The second rule's matcher yields 1, which is no truth value.
+    verdict = compiled.evaluate((PERSON, "data1", "read"), lambda: False)
+    assert (verdict.effect, verdict.rule.line) == (Effect.DENY, 2)
+    assert "neither true nor false" in verdict.error
 
 
 def test_sub_rules_that_differ_only_in_constants_share_their_code():

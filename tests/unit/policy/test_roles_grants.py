@@ -96,6 +96,14 @@ def test_strangers_to_patterns_are_remembered_only_so_many():
     assert len(graph._strangers) <= 10
 
 
+def test_domains_that_a_caller_makes_up_are_remembered_only_so_many():
+    settings = RoleSettings(domain_matching={"g": "keyMatch"}, max_remembered_strangers=10)
+    graph = roles("alice admin *", domains=True, settings=settings)
+    for number in range(1000):
+        assert "admin" in graph.reach("alice", f"domain{number}")
+    assert len(graph._kept) + len(graph._strangers) <= 10
+
+
 def test_only_so_many_roles_are_kept_ready():
     grants = [f"u{n} role{n}" for n in range(100)]
     graph = roles(*grants, settings=RoleSettings(max_remembered_roles=20))
@@ -129,6 +137,7 @@ def test_a_caller_who_names_itself_like_a_pattern_does_not_match_by_it():
     assert graph.reach("*") == {"*"}
     assert graph.reach("/book/:y") == {"/book/:y", "books"}
     assert "/book/1" not in graph.reach("/book/:x")
+    assert matching("alice /team/:id", "/team/1 members").reach("/team/:id") == {"/team/:id"}
 
 
 def test_answers_do_not_depend_on_the_order_of_questions():
