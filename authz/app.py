@@ -16,6 +16,7 @@ from authz.config.settings import Config
 from authz.decision.check import Checker
 from authz.decision.probe import DoctorPoint
 from authz.decision.snapshot import Snapshot
+from authz.errors import AuthzError
 from authz.keys import CurrentKeys, Keys, read_keys
 from authz.stores.holder import Reloader, SnapshotHolder, Source
 from authz.stores.key_files import KeyStore
@@ -48,7 +49,11 @@ def run(config: Config, base: Path) -> None:
 
 
 async def serve(config: Config, base: Path) -> None:
-    """Start everything, wait for SIGTERM or SIGINT, and stop in the reverse order."""
+    """Start everything, wait for SIGTERM or SIGINT, and stop in the reverse order.
+
+    Raises:
+        AuthzError: it cannot start, or a listener ended by itself.
+    """
     log = structlog.get_logger("authz.app")
     metrics = Metrics(VERSION)
     composition = Composition(config, base)
@@ -85,9 +90,18 @@ async def serve(config: Config, base: Path) -> None:
         log.info(
             "serving", version=VERSION, policy_version=holder.current.version, rules=holder.current.engine.rule_count
         )
-        await stopping.wait()
+        await _first_of(stopping, plane.failed)
         log.info("stopping", drain_delay_seconds=config.server.drain_delay_seconds)
     log.info("stopped")
+    if plane.failed.is_set():
+        raise AuthzError("the data plane ended by itself; the log says why")
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 @contextlib.asynccontextmanager

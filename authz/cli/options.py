@@ -24,7 +24,7 @@ def read_config(path: Path | None) -> Config:
     Raises:
         ConfigError: everything that is wrong with it.
     """
-    return load(path, Config, os.environ)
+    return load(path, Config, os.environ).rooted(base_of(path))
 
 
 def base_of(path: Path | None) -> Path:

@@ -1,6 +1,9 @@
 """The whole configuration: each section is defined next to the code that it configures."""
 
+from pathlib import Path
+
 import msgspec
+from msgspec.structs import replace
 
 from authz.audit.settings import AuditSettings
 from authz.decision.bind import BindSettings
@@ -48,3 +51,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the server says of itself."""
     doctor: DoctorSettings = DoctorSettings()
     """Whether `authz doctor` may probe."""
+
+    def rooted(self, base: Path) -> "Config":
+        """Answer the same with the files of TLS and of key fetching, where relative, starting at `base`.
+
+        Policies, inventory, catalogue and keys keep their names as written, because errors and records show them.
+        """
+        tls = self.server.tls
+        if tls is not None:
+            tls = replace(tls, **{name: str(base / getattr(tls, name)) for name in ("certificate", "key", "client_ca")})
+        keys = self.keys
+        if keys.ca_file:
+            keys = replace(keys, ca_file=str(base / keys.ca_file))
+        return replace(self, server=replace(self.server, tls=tls), keys=keys)

@@ -24,6 +24,15 @@ async def ask(target: str) -> str:
         return reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5))
 
 
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
 async def test_a_unix_socket_serves_its_owner_only_and_is_removed_at_the_end(transport, tmp_path):
     path = tmp_path / "authz.sock"
     async with serving(settings_for(transport, listen=(f"unix:{path}",))) as server:
@@ -77,10 +86,10 @@ async def test_a_socket_that_somebody_put_in_our_place_is_not_removed(transport,
 
 
 async def test_several_addresses_are_served_at_once(transport, tmp_path):
-    listen = ("127.0.0.1:0", f"unix:{tmp_path}/authz.sock", "[::1]:0")
+    listen = ("127.0.0.1:0", f"unix:{tmp_path}/authz.sock", "127.0.0.2:0", *(["[::1]:0"] if has_ipv6() else []))
     async with serving(settings_for(transport, listen=listen)) as server:
-        assert len(server.plane.addresses) == 3
-        assert [await ask(target) for target in server.plane.addresses] == ["allowed"] * 3
+        assert len(server.plane.addresses) == len(listen)
+        assert {await ask(target) for target in server.plane.addresses} == {"allowed"}
 
 
 async def test_a_port_that_is_taken_is_a_clear_error_and_never_shared(transport):

@@ -114,6 +114,14 @@ def test_config_show_prints_what_loads_again(config, tmp_path):
     assert CliRunner().invoke(cli, ["config", "show", "-c", str(again), "--docs"]).output == shown.output
 
 
+def test_tls_files_are_relative_to_the_configuration(config):
+    file = pathlib.Path(config)
+    file.write_text(file.read_text() + '[server.tls]\ncertificate = "a.pem"\nkey = "/k.pem"\nclient_ca = "ca.pem"\n')
+    shown = CliRunner().invoke(cli, ["config", "show", "-c", config]).output
+    assert f'certificate = "{file.resolve().parent}/a.pem"' in shown
+    assert 'key = "/k.pem"' in shown or "[masked]" in shown
+
+
 def test_config_validate_reads_every_file(config):
     result = CliRunner().invoke(cli, ["config", "validate", "-c", config])
     assert result.exit_code == 0, result.output
