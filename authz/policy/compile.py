@@ -144,10 +144,10 @@ class CompiledEngine:
             raise
         except Exception as failure:  # noqa: BLE001  # a fault of ours must deny, not raise (I2)
             return Verdict(Effect.DENY, error=describe(failure))
+        if error:
+            return Verdict(Effect.DENY, rule.row.reference if rule else None, error=error)
         if rule is None:
             return _NOTHING_ALLOWS
-        if error:
-            return Verdict(Effect.DENY, rule.row.reference, error=error)
         if len(allowing) > 1 and self._demanding:
             return Verdict(effect, rule.row.reference, _united(allowing))
         return rule.verdict
