@@ -71,6 +71,57 @@ class Reason(str, Enum):
     TOKEN_EXPIRED = "token_expired", 401, "token not accepted"
     TOKEN_NOT_YET_VALID = "token_not_yet_valid", 401, "token not accepted"
     TOKEN_SUBJECT = "token_subject", 401, "token not accepted"
+    TOKEN_REPLAYED = "token_replayed", 401, "token not accepted"
+
+    # Grants: the token. Never 401: who calls is proved, and another identity would not help.
+    GRANT_MALFORMED = "grant_malformed", 403, "grant not accepted"
+    GRANT_TOO_LARGE = "grant_too_large", 403, "grant not accepted"
+    GRANT_ALGORITHM = "grant_algorithm", 403, "grant not accepted"
+    GRANT_KEY_UNKNOWN = "grant_key_unknown", 403, "grant not accepted"
+    GRANT_SIGNATURE = "grant_signature", 403, "grant not accepted"
+    GRANT_ISSUER = "grant_issuer", 403, "grant not accepted"
+    GRANT_AUDIENCE = "grant_audience", 403, "grant not accepted"
+    GRANT_EXPIRED = "grant_expired", 403, "grant has expired"
+    GRANT_NOT_YET_VALID = "grant_not_yet_valid", 403, "grant not accepted"
+    GRANT_TOO_LONG_LIVED = "grant_too_long_lived", 403, "grant not accepted"
+    # Grants: what they are used for
+    GRANT_HOLDER = "grant_holder", 403, "grant not accepted"
+    GRANT_CERTIFICATE = "grant_certificate", 403, "grant not accepted"
+    GRANT_REQUIRED = "grant_required", 403, "a grant is required"
+    GRANT_SCOPE = "grant_scope", 403, "the grant does not cover this"
+    GRANT_USED_UP = "grant_used_up", 403, "the grant is used up"
+    # Delegation: the chain from whom it all started for to the caller
+    CHAIN_CONFLICT = "chain_conflict", 403, "delegation not accepted"
+    TASK_CONFLICT = "task_conflict", 403, "delegation not accepted"
+    CHAIN_LOOP = "chain_loop", 403, "delegation not accepted"
+    CHAIN_TOO_DEEP = "chain_too_deep", 403, "delegation not accepted"
+    HOP_NOT_ACCEPTED = "hop_not_accepted", 403, "delegation not accepted"
+    HOP_DENIED = "hop_denied", 403, "access denied"
+    DELEGATION_DENIED = "delegation_denied", 403, "access denied"
+    # Approvals
+    APPROVAL_REQUIRED = "approval_required", 403, "a human has to approve this"
+    APPROVAL_REJECTED = "approval_rejected", 403, "a human has rejected this"
+    APPROVAL_LIMIT = "approval_limit", 429, "too many requests wait for approval already"
+    APPROVER_NOT_HUMAN = "approver_not_human", 403, "only a human, proved by the OpenID provider, decides this"
+    APPROVER_NOT_ALLOWED = "approver_not_allowed", 403, "this human may not decide this"
+    # Revocations
+    GRANT_REVOKED = "grant_revoked", 403, "the grant is revoked"
+    TASK_COMPLETED = "task_completed", 403, "the task is over"
+    TASK_REVOKED = "task_revoked", 403, "the task is over"
+    PRINCIPAL_REVOKED = "principal_revoked", 403, "access denied"
+    CREDENTIAL_REVOKED = "credential_revoked", 403, "access denied"
+    TRUST_DOMAIN_REVOKED = "trust_domain_revoked", 403, "access denied"
+    ISSUED_BEFORE_CUTOFF = "issued_before_cutoff", 403, "access denied"
+    BREAK_GLASS = "break_glass", 403, "access denied"
+
+    # Control plane: changes that two have to want
+    SECOND_PERSON_REFUSED = "second_person_refused", 403, "access denied"
+    # Budgets
+    BUDGET_EXCEEDED = "budget_exceeded", 429, "the budget is used up for now"
+    BUDGET_ARGUMENT = "budget_argument", 400, "an amount of this request cannot be counted"
+    BUDGET_UNTRACKED = "budget_untracked", 503, "not able to decide"
+    TASK_LIMIT = "task_limit", 403, "the limit of the task is reached"
+    TASK_SUSPENDED = "task_suspended", 429, "the task is suspended"
 
     # Request: could be read in two ways, or not at all
     REQUEST_MALFORMED = "request_malformed", 400, "request not accepted"
@@ -97,12 +148,22 @@ class Reason(str, Enum):
     PATH_FRAGMENT = "path_fragment", 400, "request not accepted"
     PATH_TRAILING_SLASH = "path_trailing_slash", 400, "request not accepted"
     BODY_PARTIAL = "body_partial", 413, "request not accepted"
+    # Request: the body, where an action is read from it
+    BODY_MISSING = "body_missing", 400, "request not accepted"
+    BODY_TOO_LARGE = "body_too_large", 413, "request not accepted"
+    BODY_ENCODING = "body_encoding", 415, "request not accepted"
+    BODY_MALFORMED = "body_malformed", 400, "request not accepted"
+    BODY_AMBIGUOUS = "body_ambiguous", 400, "request not accepted"
+    BODY_MISMATCH = "body_mismatch", 400, "request not accepted"
+    BODY_UNKNOWN = "body_unknown", 400, "request not accepted"
 
     # Asked by `authz doctor`, which is always denied
     DOCTOR_PROBE = "doctor_probe", 403, "a probe, answered with what was seen of it"
 
     # The server itself
     PROXY_NOT_ALLOWED = "proxy_not_allowed", 403, "access denied"
+    STATE_STALE = "state_stale", 503, "not able to decide"
+    STATE_UNAVAILABLE = "state_unavailable", 503, "not able to decide"
     POLICY_NOT_LOADED = "policy_not_loaded", 503, "not able to decide"
     DEADLINE_EXCEEDED = "deadline_exceeded", 503, "not able to decide"
     OVERLOADED = "overloaded", 503, "not able to decide"
@@ -118,12 +179,14 @@ class Refusal(AuthzError):
     """A request that cannot go on; the PDP turns it into a denied decision (I2).
 
     `detail` is for the audit record and the log: it may quote identifiers, never a token, key or header value (I10).
+    `retry_after`: in how many seconds it may go on; 0: that is not known.
     """
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", retry_after: int = 0) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.retry_after = retry_after
 
 
 class ConfigError(AuthzError):

@@ -5,7 +5,7 @@ import string
 import pytest
 
 from authz.errors import Reason, Refusal
-from authz.identity.spiffe import SpiffeId, TrustDomain, parse_spiffe_id, require_workload
+from authz.spiffe import SpiffeId, TrustDomain, parse_spiffe_id, require_workload
 
 VALID = [
     "spiffe://td",

@@ -1,7 +1,10 @@
-"""Which hosts and paths an entry of the catalogue means, and which of two entries is the more specific one."""
+"""Patterns of hosts and paths, as the catalogue and the scopes of grants write them.
+
+Made of whole labels and whole segments, so that whether one pattern lies within another is a comparison, not a proof.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -33,6 +36,24 @@ class PathPattern(msgspec.Struct, frozen=True, gc=False):
         literals = sum(segment is not None for segment in self.segments)
         shape = tuple(segment is None for segment in self.segments)
         return (-literals, -len(self.segments), self.open_ended, shape)
+
+    def matches(self, segments: Sequence[str]) -> bool:
+        """Whether it means a path, taken apart by `path_segments`."""
+        own = self.segments
+        if len(segments) != len(own) and not (self.open_ended and len(segments) > len(own)):
+            return False
+        # Shorter than `segments` where the end is open: what follows may be anything.
+        for wanted, segment in zip(own, segments, strict=False):
+            if segment != wanted if wanted is not None else not segment:
+                return False
+        return True
+
+    def within(self, outer: "PathPattern") -> bool:
+        """Whether every path that it means, `outer` means too; exact."""
+        mine, theirs = self.segments, outer.segments
+        if len(mine) < len(theirs) or (not outer.open_ended and (self.open_ended or len(mine) > len(theirs))):
+            return False
+        return all(wanted is None or wanted == segment for wanted, segment in zip(theirs, mine, strict=False))
 
 
 def parse_path(text: str) -> PathPattern:
