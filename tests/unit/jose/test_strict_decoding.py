@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from authz.identity.decoding import MAX_JSON_DEPTH, decode_base64url, decode_json_object, decode_percent
+from authz.jose.decoding import MAX_JSON_DEPTH, decode_base64url, decode_json_object
 
 
 @pytest.mark.parametrize(("text", "data"), [("", b""), ("AA", b"\0"), ("-_8", b"\xfb\xff"), ("YWJj", b"abc")])
@@ -16,16 +16,6 @@ def test_base64url_is_read(text, data):
 def test_base64url_has_one_spelling(text):
     with pytest.raises(ValueError, match=r"."):
         decode_base64url(text)
-
-
-def test_a_plus_stays_a_plus_and_escapes_may_be_in_either_case():
-    assert decode_percent("a+b%2b%2B%0A%00%ff") == b"a+b++\n\0\xff"
-
-
-@pytest.mark.parametrize("text", ["%", "%2", "%zz", "%%41", "% 1", "a\nb", "é", "%u0041", "a%", "\x7f"])
-def test_broken_escapes_are_refused(text):
-    with pytest.raises(ValueError, match=r"."):
-        decode_percent(text)
 
 
 def test_json_is_read():

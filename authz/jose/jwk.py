@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from authz.identity.decoding import decode_base64url
+from authz.jose.decoding import decode_base64url
 from authz.model import Value
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -44,6 +44,8 @@ class VerificationKey(msgspec.Struct, frozen=True):
     kid: str
     algorithms: frozenset[str]
     key: PublicKey
+    until: float = float("inf")
+    """Seconds since the epoch: what would hold longer than this was not signed while the key was in use."""
 
 
 class KeySet(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import identity_pki as pki
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from authz.identity.jwk import parse_verification_key
+from authz.jose.jwk import parse_verification_key
 
 RSA_ALGORITHMS = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 EC_JWK = pki.jwk(pki.EC_KEY)

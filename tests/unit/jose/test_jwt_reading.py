@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.errors import Reason, Refusal
-from authz.identity.jwk import VerificationKey
-from authz.identity.jwt import (
+from authz.jose.jwk import VerificationKey
+from authz.jose.jwt import (
     check_header,
     is_compact_jwt,
     parse_compact_jwt,
@@ -259,3 +259,15 @@ def test_a_binding_that_is_not_checked_here_is_no_bearer_token_either(cnf):
 def test_the_digest_stands_for_any_text():
     assert token_digest("a") == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     assert token_digest("\ud800") != token_digest("?")
+
+
+def test_a_header_that_was_read_before_cannot_be_changed_and_long_ones_are_not_remembered():
+    def header(kid):
+        return parse_compact_jwt(pki.sign(json.dumps({"alg": "ES256", "kid": kid}), CLAIMS)).header
+
+    first = header("kept")
+    assert header("kept") is first
+    with pytest.raises(TypeError):
+        first["alg"] = "none"
+    assert header("x" * 300) == header("x" * 300) == {"alg": "ES256", "kid": "x" * 300}
+    assert header("x" * 300) is not header("x" * 300)

@@ -5,26 +5,40 @@ Source: RFC 7515 sections 3.1 and 7.1, RFC 7519, and the lessons of RFC 8725.
 
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import jwt
 import msgspec
 
 from authz.errors import Reason, Refusal
-from authz.identity.decoding import decode_base64url, decode_json_object
-from authz.identity.jwk import VerificationKey
-from authz.identity.validity import Validity
+from authz.jose.decoding import decode_base64url, decode_json_object
+from authz.jose.jwk import VerificationKey
+from authz.jose.validity import Validity
 from authz.model import Value
 
-SPIFFE_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
-"""What JWT-SVID 2.1 allows; anything else must be refused before it is processed."""
-ALGORITHMS: Final = (*SPIFFE_ALGORITHMS, "EdDSA")
+ALGORITHMS: Final = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "EdDSA",
+)
 """Public-key signatures only: never "none", nor HS*, for which a public key would serve as the secret."""
 
 _KEY_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c"})
 """A token that brings its own key."""
 _SHAPE_HEADERS: Final = frozenset({"crit", "b64", "zip", "enc"})
 """What would change how the token is to be read."""
+_KNOWN_HEADERS: Final = 256
+_KNOWN_CHARS: Final = 256
+"""Longer headers are read anew each time, so that what is remembered is bounded whoever sends it (I12)."""
 _LAST_SECOND: Final = 253_402_300_799.0
 """The end of the year 9999; later times are no times but overflows in waiting."""
 
@@ -89,7 +103,7 @@ def parse_compact_jwt(text: str) -> CompactToken:
     """
     try:
         header_text, claims_text, signature_text = text.split(".")
-        header = decode_json_object(decode_base64url(header_text))
+        header = _header(header_text) if len(header_text) <= _KNOWN_CHARS else _read_header(header_text)
         claims = decode_json_object(decode_base64url(claims_text))
         signature = decode_base64url(signature_text)
     except ValueError:
@@ -176,6 +190,14 @@ def read_certificate_binding(token: CompactToken) -> str:
         if len(digest) == hashlib.sha256().digest_size:
             return digest.hex()
     raise Refusal(Reason.TOKEN_MALFORMED, "bound to a key in a way that is not checked here")
+
+
+def _read_header(text: str) -> Mapping[str, Value]:
+    return MappingProxyType(decode_json_object(decode_base64url(text)))
+
+
+# Tokens of one key and kind have the same header, to the letter.
+_header = lru_cache(_KNOWN_HEADERS)(_read_header)
 
 
 def _time(token: CompactToken, claim: str) -> float | None:

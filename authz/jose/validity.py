@@ -14,6 +14,10 @@ class Validity(msgspec.Struct, frozen=True, gc=False):
     not_before: float
     not_after: float
 
+    def holds(self, now: float) -> bool:
+        """Whether `now` lies within, with no leeway; never for a NaN."""
+        return self.not_before <= now <= self.not_after
+
     def check(self, now: float, leeway_seconds: float, early: Reason, late: Reason) -> None:
         """Pass when `now` lies within, give or take `leeway_seconds` of difference between clocks.
 
