@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
 from authz.errors import ConfigError, Refusal
-from authz.identity.decoding import decode_json_object
-from authz.identity.jwk import KeySet, VerificationKey, parse_verification_key
-from authz.identity.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
 from authz.identity.x509 import load_certificate
+from authz.jose.decoding import decode_json_object
+from authz.jose.jwk import KeySet, VerificationKey, parse_verification_key
 from authz.model import Value
+from authz.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
 
 
 class BundleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +36,8 @@ class TrustBundle(msgspec.Struct, frozen=True):
     authorities: tuple[x509.Certificate, ...] = ()
     """CA certificates for X509-SVIDs."""
     jwt_keys: KeySet = KeySet()
+    wit_keys: KeySet = KeySet()
+    """For workload identity tokens; never for JWT-SVIDs, nor the other way round."""
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -44,6 +46,8 @@ class Trust(msgspec.Struct, frozen=True):
     bundles: Mapping[TrustDomain, TrustBundle] = {}
     key_sets: Mapping[str, KeySet] = {}
     """By the issuer's `iss`."""
+    transaction_keys: Mapping[str, KeySet] = {}
+    """Of services of transaction tokens, by `iss`."""
 
 
 def parse_trust_bundle(data: bytes, trust_domain: TrustDomain, file: str, settings: BundleSettings) -> TrustBundle:
@@ -100,14 +104,15 @@ def _key_set(jwks: Iterable[Mapping[str, Value]]) -> KeySet:
 def _spiffe_bundle(keys: list[Mapping[str, Value]], trust_domain: TrustDomain) -> TrustBundle:
     # Entries without `kty`, or with a `use` that is not known, are left out as the standard says.
     known = [key for key in keys if isinstance(key.get("kty"), str)]
-    token_keys = [key for key in known if key.get("use") == "jwt-svid"]
-    if not all(key.get("kid") for key in token_keys):
-        raise ValueError("a key with use 'jwt-svid' has no 'kid'")
+    token_keys, wit_keys = ([key for key in known if key.get("use") == use] for use in ("jwt-svid", "wit-svid"))
+    if not all(key.get("kid") for key in (*token_keys, *wit_keys)):
+        raise ValueError("a key with use 'jwt-svid' or 'wit-svid' has no 'kid'")
     authorities = (_x5c(key) for key in known if key.get("use") == "x509-svid")
     return TrustBundle(
         trust_domain,
         tuple(_authority(der, trust_domain) for der in authorities if der is not None),
         _key_set(token_keys),
+        _key_set(wit_keys),
     )
 
 

@@ -11,10 +11,10 @@ from cryptography.x509 import verification
 from authz.errors import Reason, Refusal
 from authz.identity.bundles import TrustBundle
 from authz.identity.pem import decode_certificates
-from authz.identity.spiffe import SpiffeId, TrustDomain
-from authz.identity.validity import Validity
 from authz.identity.x509 import Svid, load_certificate, parse_svid
+from authz.jose.validity import Validity
 from authz.model import Credential
+from authz.spiffe import SpiffeId, TrustDomain
 
 MAX_CHAIN_DEPTH: Final = 4
 """CA certificates between a leaf and an authority of its bundle."""

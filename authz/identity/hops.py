@@ -9,8 +9,8 @@ SAN with a comma in it place a forged element at the right end, where the proven
 from collections.abc import Collection, Sequence
 
 from authz.errors import Reason, Refusal
-from authz.identity.spiffe import SpiffeId, parse_spiffe_id, require_workload
 from authz.identity.xfcc import XfccElement
+from authz.spiffe import SpiffeId, parse_spiffe_id, require_workload
 
 
 def prove_hops(elements: Sequence[XfccElement], proxies: Collection[SpiffeId]) -> tuple[SpiffeId, ...]:

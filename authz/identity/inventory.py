@@ -1,15 +1,15 @@
 """What is known of each workload beyond its credential: whose it is, what for, and how far it is trusted."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from authz.errors import ConfigError
 from authz.identity.patterns import PatternTable, SpiffePattern, parse_spiffe_pattern
-from authz.identity.spiffe import SpiffeId
 from authz.model import Attributes, Kind
+from authz.spiffe import SpiffeId
 
 _Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=256)]
 
@@ -41,7 +41,11 @@ class InventoryEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     labels: Annotated[dict[_Text, _Text], msgspec.Meta(max_length=64)] = {}
     """Further facts for policies."""
     expected_instances: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
-    """How many instances run under this identity; 0: not stated."""
+    """How many instances run under this identity, each with a certificate of its own; 0: not stated."""
+    max_addresses: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """From how many addresses they call at a time; 0: as many as there are instances."""
+    max_task_owners: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """For how many owners of tasks they work at a time; 0: not stated."""
 
     @property
     def attributes(self) -> Attributes:
@@ -54,6 +58,8 @@ class InventoryEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "clearance": self.clearance,
             "labels": self.labels,
             "expected_instances": self.expected_instances,
+            "max_addresses": self.max_addresses,
+            "max_task_owners": self.max_task_owners,
         }
 
 
@@ -76,6 +82,10 @@ class Inventory:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def names(self) -> Iterator[str]:
+        """The identities and prefixes that it names."""
+        return self._table.names()
 
     def find(self, spiffe_id: SpiffeId) -> Registration | None:
         """What is registered for this identity, or None."""

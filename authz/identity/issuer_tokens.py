@@ -6,11 +6,11 @@ from typing import Final
 
 from authz.errors import ConfigError, Reason, Refusal
 from authz.identity.issuers import IssuerSettings
-from authz.identity.jwk import KeySet
-from authz.identity.jwt import ALGORITHMS, CompactToken
-from authz.identity.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
 from authz.identity.token_checks import Party, TokenChecks, TokenProof
+from authz.jose.jwk import KeySet
+from authz.jose.jwt import ALGORITHMS, CompactToken
 from authz.model import Kind
+from authz.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
 
 # RFC 1123 label and subdomain, as Kubernetes names its namespaces and service accounts.
 _SERVICE_ACCOUNT: Final = re.compile(

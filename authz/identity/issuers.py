@@ -1,12 +1,13 @@
 """Which tokens are accepted: from whom, for whom, signed how, and for how long."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from authz.identity.jwt import SPIFFE_ALGORITHMS
-
 Algorithm: TypeAlias = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"]
+SPIFFE_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
+"""What JWT-SVID 2.1 allows; anything else must be refused before it is processed."""
+
 Binds: TypeAlias = Literal["caller", "other"]
 Audiences: TypeAlias = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 Lifetime: TypeAlias = Annotated[float, msgspec.Meta(ge=30, le=604_800)]

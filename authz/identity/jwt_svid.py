@@ -5,11 +5,11 @@ from typing import Final
 
 from authz.errors import Reason, Refusal
 from authz.identity.bundles import TrustBundle
-from authz.identity.issuers import JwtSvidSettings
-from authz.identity.jwk import KeySet
-from authz.identity.jwt import SPIFFE_ALGORITHMS, CompactToken
-from authz.identity.spiffe import TrustDomain, parse_spiffe_id, require_workload
+from authz.identity.issuers import SPIFFE_ALGORITHMS, JwtSvidSettings
 from authz.identity.token_checks import Party, TokenChecks, TokenProof
+from authz.jose.jwk import KeySet
+from authz.jose.jwt import CompactToken
+from authz.spiffe import TrustDomain, parse_spiffe_id, require_workload
 
 _HEADERS: Final = frozenset({"alg", "kid", "typ"})
 

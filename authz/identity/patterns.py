@@ -1,12 +1,12 @@
 """Which SPIFFE IDs a line of configuration means: one exactly, or all below a prefix."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
 
 from authz.errors import Refusal
-from authz.identity.spiffe import SpiffeId, parse_spiffe_id, require_workload
+from authz.spiffe import SpiffeId, parse_spiffe_id, require_workload
 
 _T = TypeVar("_T")
 
@@ -50,6 +50,12 @@ class PatternTable(Generic[_T]):
 
     def __len__(self) -> int:
         return len(self._exact) + len(self._below)
+
+    def names(self) -> Iterator[str]:
+        """The patterns, as they are written."""
+        yield from self._exact
+        for base in self._below:
+            yield f"{base}/*"
 
     def find(self, spiffe_id: SpiffeId) -> _T | None:
         """The value of the pattern that fits best, or None."""

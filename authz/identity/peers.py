@@ -4,16 +4,16 @@ from collections.abc import Collection
 from typing import Final
 
 import msgspec
-from cachetools import LRUCache
 
 from authz.errors import ConfigError, Reason, Refusal
-from authz.identity.certificates import CertificateVerifier, check_certificate_time
+from authz.identity.certificates import CertificateVerifier
 from authz.identity.hops import prove_hops
-from authz.identity.spiffe import SpiffeId, TrustDomain, parse_spiffe_id, require_workload
 from authz.identity.subjects import SubjectFactory
-from authz.identity.validity import Validity
 from authz.identity.xfcc import XfccElement, XfccSettings, parse_xfcc
+from authz.jose.validity import Validity
+from authz.memo import Memo
 from authz.model import CheckCall, Credential, Subject
+from authz.spiffe import SpiffeId, TrustDomain, parse_spiffe_id, require_workload
 
 XFCC_HEADER: Final = "x-forwarded-client-cert"
 
@@ -46,7 +46,7 @@ class PeerVerifier:
         self._reads_xfcc = rules.xfcc.mode != "off"
         self._max_elements = rules.xfcc.trusted_hops if rules.xfcc.mode == "append_forward" else 1
         self._proxies = _parse_proxies(rules.xfcc.proxies)
-        self._proven: LRUCache[tuple[str, str, str], _Proven] = LRUCache(max_memo_entries)
+        self._proven: Memo[tuple[str, str, str], _Proven] = Memo(max_memo_entries)
 
     def verify(self, call: CheckCall, now: float) -> Subject | None:
         """The peer of the call; None when nothing speaks of one.
@@ -65,11 +65,11 @@ class PeerVerifier:
                 return None
         key = (call.certificate, call.principal, xfcc)
         proven = self._proven.get(key)
-        if proven is None:
+        if proven is None or not proven.validity.holds(now):
+            # I4: before and after its times a proof is made anew. A leaf has a leeway then, its issuers have none, and
+            # where one path to an authority has ended another may hold.
             proven = self._prove(call, xfcc, now)
-            self._proven[key] = proven
-        else:
-            check_certificate_time(proven.validity, now, self._rules.leeway_seconds)  # I4
+            self._proven.put(key, proven)
         return proven.subject
 
     def _xfcc(self, call: CheckCall) -> str:

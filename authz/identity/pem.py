@@ -7,11 +7,11 @@ import base64
 import re
 
 from authz.errors import Reason, Refusal
-from authz.identity.decoding import decode_percent
 
 _BLOCK = r"-----BEGIN CERTIFICATE-----\r?\n((?:[A-Za-z0-9+/]{1,76}={0,2}\r?\n)+)-----END CERTIFICATE-----(?:\r?\n|\Z)"
 _ONE = re.compile(_BLOCK)
 _SOME = re.compile(f"(?:{_BLOCK})+")
+_PERCENT_ESCAPED = re.compile(r"(?:[\x20-\x24\x26-\x7e]|%[0-9A-Fa-f]{2})*")
 
 
 def decode_certificates(text: str, max_bytes: int, max_blocks: int) -> tuple[bytes, ...]:
@@ -36,3 +36,14 @@ def decode_certificates(text: str, max_bytes: int, max_blocks: int) -> tuple[byt
         return tuple(base64.b64decode(body, validate=True) for body in bodies)
     except ValueError:
         raise Refusal(Reason.CERTIFICATE_MALFORMED, "not base64 in PEM") from None
+
+
+def decode_percent(text: str) -> bytes:
+    """The bytes that printable ASCII with %XX escapes spells; "+" is itself, as in base64.
+
+    Reading "+" as a blank, as form decoders do, breaks every certificate that contains one.
+    """
+    if _PERCENT_ESCAPED.fullmatch(text) is None:
+        raise ValueError("not printable ASCII with %XX escapes")
+    first, *escaped = text.split("%")
+    return first.encode("ascii") + b"".join(bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in escaped)

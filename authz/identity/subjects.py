@@ -6,9 +6,9 @@ import msgspec
 
 from authz.identity.inventory import UNREGISTERED, Inventory
 from authz.identity.patterns import PatternTable, SpiffePattern
-from authz.identity.spiffe import SpiffeId
 from authz.identity.token_checks import TokenProof
 from authz.model import Credential, Kind, Subject
+from authz.spiffe import SpiffeId
 
 ANONYMOUS = Subject(attributes=UNREGISTERED)
 

@@ -7,8 +7,8 @@ import msgspec
 
 from authz.errors import ConfigError, Reason, Refusal
 from authz.identity.issuers import Binds, IssuerSettings, JwtSvidSettings
-from authz.identity.jwk import KeySet
-from authz.identity.jwt import (
+from authz.jose.jwk import KeySet
+from authz.jose.jwt import (
     CompactToken,
     check_header,
     read_audiences,
@@ -16,9 +16,9 @@ from authz.identity.jwt import (
     read_times,
     verify_signature,
 )
-from authz.identity.spiffe import SpiffeId
-from authz.identity.validity import Validity
+from authz.jose.validity import Validity
 from authz.model import Credential, Kind, Value
+from authz.spiffe import SpiffeId
 
 _SINCE_EVER: Final = float("-inf")
 

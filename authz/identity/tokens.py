@@ -4,18 +4,17 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from cachetools import LRUCache
-
 from authz.errors import ConfigError, Reason, Refusal
 from authz.identity.bundles import Trust
 from authz.identity.issuer_tokens import IssuerRule
 from authz.identity.issuers import TokenSettings
-from authz.identity.jwk import KeySet
-from authz.identity.jwt import CompactToken, is_compact_jwt, parse_compact_jwt, token_digest
 from authz.identity.jwt_svid import JwtSvidRule
-from authz.identity.spiffe import TrustDomain
 from authz.identity.token_checks import TokenProof
+from authz.jose.jwk import KeySet
+from authz.jose.jwt import CompactToken, is_compact_jwt, parse_compact_jwt, token_digest
+from authz.memo import Memo
 from authz.model import CheckCall
+from authz.spiffe import TrustDomain
 
 _SECOND_CREDENTIAL: Final = re.compile(r"[, ]")
 
@@ -47,8 +46,8 @@ class TokenVerifier:
             keys = trust.key_sets.get(issuer.issuer, KeySet())
             self._issuers[issuer.issuer] = IssuerRule(issuer, keys, trust_domains, leeway_seconds)
         self._reads = bool(self._issuers) or self._jwt_svid is not None or settings.unknown_tokens == "deny"
-        self._proofs: LRUCache[str, TokenProof] = LRUCache(max_memo_entries)
-        self._foreign: LRUCache[str, bool] = LRUCache(max_memo_entries)
+        self._proofs: Memo[str, TokenProof] = Memo(max_memo_entries)
+        self._foreign: Memo[str, bool] = Memo(max_memo_entries)
 
     def verify(self, call: CheckCall, now: float) -> TokenProof | None:
         """What the call's token proves; None when it has none, or one that is not ours to judge.
@@ -71,7 +70,7 @@ class TokenVerifier:
         if proof is not None:
             proof.time.check(now, self._leeway_seconds)  # I4
             return proof
-        if digest in self._foreign:
+        if self._foreign.get(digest):
             self._pass_unknown()
             return None
         return self._verify_new(text, digest, now)
@@ -80,11 +79,11 @@ class TokenVerifier:
         token = parse_compact_jwt(text) if is_compact_jwt(text) else None
         rule = self._rule(token) if token else None
         if token is None or rule is None:
-            self._foreign[digest] = True
+            self._foreign.put(digest, True)
             self._pass_unknown()
             return None
         proof = rule.verify(token, digest, now)
-        self._proofs[digest] = proof
+        self._proofs.put(digest, proof)
         return proof
 
     def _rule(self, token: CompactToken) -> IssuerRule | JwtSvidRule | None:

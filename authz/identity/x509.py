@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from authz.errors import Reason, Refusal
-from authz.identity.spiffe import SpiffeId, parse_spiffe_id, require_workload
-from authz.identity.validity import Validity
+from authz.jose.validity import Validity
+from authz.spiffe import SpiffeId, parse_spiffe_id, require_workload
 
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 

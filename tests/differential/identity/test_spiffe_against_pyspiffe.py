@@ -8,7 +8,7 @@ from spiffe import SpiffeId as TheirId
 from spiffe.spiffe_id.spiffe_id import SpiffeIdError
 
 from authz.errors import Refusal
-from authz.identity.spiffe import parse_spiffe_id
+from authz.spiffe import parse_spiffe_id
 
 texts = (
     st.text()

@@ -11,8 +11,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from authz.errors import Refusal
-from authz.identity.jwk import parse_verification_key
-from authz.identity.jwt import parse_compact_jwt, verify_signature
+from authz.jose.jwk import parse_verification_key
+from authz.jose.jwt import parse_compact_jwt, verify_signature
 
 PRIVATE = {
     "ES256": pki.EC_KEY,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from authz.errors import ConfigError, Refusal
 from authz.identity.bundles import BundleSettings, Trust, parse_key_set, parse_trust_bundle
-from authz.identity.decoding import decode_base64url, decode_json_object, decode_percent
 from authz.identity.inventory import EMPTY_INVENTORY, InventorySettings, parse_inventory
-from authz.identity.jwt import parse_compact_jwt
+from authz.identity.pem import decode_percent
 from authz.identity.resolve import IdentityResolver, IdentitySettings
+from authz.jose.decoding import decode_base64url, decode_json_object
+from authz.jose.jwt import parse_compact_jwt
 from authz.model import CheckCall, Subject
 
 ROOT = pki.authority()

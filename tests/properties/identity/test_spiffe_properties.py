@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from authz.errors import Refusal
 from authz.identity.patterns import PatternTable, SpiffePattern
-from authz.identity.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
+from authz.spiffe import SpiffeId, TrustDomain, parse_spiffe_id
 
 domains = st.text("abcz019._-", min_size=1, max_size=255)
 segments = st.text("abcXYZ019._-", min_size=1, max_size=12).filter(lambda text: text not in (".", ".."))

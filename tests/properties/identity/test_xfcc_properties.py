@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from authz.errors import Refusal
 from authz.identity.hops import prove_hops
-from authz.identity.spiffe import parse_spiffe_id
 from authz.identity.xfcc import XfccElement, XfccSettings, parse_xfcc
+from authz.spiffe import parse_spiffe_id
 
 SETTINGS = XfccSettings()
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from authz.identity.bundles import TrustBundle
-from authz.identity.jwk import KeySet, parse_verification_key
-from authz.identity.spiffe import TrustDomain
+from authz.jose.jwk import KeySet, parse_verification_key
+from authz.spiffe import TrustDomain
 
 NOW = 1_790_000_000.0
 HOUR = 3_600.0

@@ -4,8 +4,8 @@ import pytest
 
 from authz.errors import Reason, Refusal
 from authz.identity.hops import prove_hops
-from authz.identity.spiffe import parse_spiffe_id
 from authz.identity.xfcc import XfccElement
+from authz.spiffe import parse_spiffe_id
 
 EDGE, INNER, CLIENT, ADMIN = (f"spiffe://td/{name}" for name in ("edge", "inner", "client", "admin"))
 PROXIES = frozenset({parse_spiffe_id(EDGE), parse_spiffe_id(INNER)})

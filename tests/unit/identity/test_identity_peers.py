@@ -298,3 +298,36 @@ def test_the_memory_is_bounded_and_holds_no_refusal():
         with pytest.raises(Refusal):
             subject.verify(call(ROOT.issue(ca=True)), pki.NOW)
     assert len(subject._proven) == 2
+
+
+# What is remembered
+
+
+def test_a_remembered_proof_is_judged_as_a_new_one_at_any_time():
+    """An issuer of the chain has no leeway, neither the first time nor later (I3, I4)."""
+    middle = pki.authority("middle", ROOT, uris=(), not_before=pki.NOW - 60, not_after=pki.NOW + 60)
+    made = middle.issue()
+    asked = call(xfcc=element(made, Chain=f'"{pki.url_pem(made, middle.certificate)}"'))
+    remembering = verifier(SANITIZE_SET, trust="bundle")
+    assert remembering.verify(asked, pki.NOW).id == pki.PLANNER
+
+    def answer(asking, now):
+        try:
+            return asking.verify(asked, now).id
+        except Refusal as refusal:
+            return refusal.reason
+
+    for seconds in (60, 60.5, 61, 64, 66, 3600, 3606, -60.5, -62, -66, 0):
+        now = pki.NOW + seconds
+        assert answer(remembering, now) == answer(verifier(SANITIZE_SET, trust="bundle"), now), seconds
+
+
+def test_where_one_path_has_ended_another_is_found_also_for_a_remembered_certificate():
+    soon = pki.authority("middle", ROOT, uris=(), not_after=pki.NOW + 60)
+    authority = {"ca": True, "usage": ("key_cert_sign", "crl_sign"), "purposes": (), "uris": ()}
+    later = pki.certificate(ROOT, "middle", key=soon.key, not_after=pki.NOW + 600, **authority)
+    made = soon.issue()
+    asked = call(xfcc=element(made, Chain=f'"{pki.url_pem(made, soon.certificate, later)}"'))
+    remembering = verifier(SANITIZE_SET, trust="bundle")
+    assert remembering.verify(asked, pki.NOW).id == pki.PLANNER
+    assert remembering.verify(asked, pki.NOW + 100).id == pki.PLANNER

@@ -7,7 +7,7 @@ import identity_pki as pki
 import pytest
 
 from authz.errors import Reason, Refusal
-from authz.identity.pem import decode_certificates
+from authz.identity.pem import decode_certificates, decode_percent
 
 MADE = pki.certificate()
 PEM = pki.pem(MADE)
@@ -84,3 +84,13 @@ def test_a_chain_may_have_as_many_blocks_as_allowed():
     assert decode(PEM * 3, max_blocks=3) == (DER,) * 3
     with pytest.raises(Refusal):
         decode(PEM * 3, max_blocks=2)
+
+
+def test_a_plus_stays_a_plus_and_escapes_may_be_in_either_case():
+    assert decode_percent("a+b%2b%2B%0A%00%ff") == b"a+b++\n\0\xff"
+
+
+@pytest.mark.parametrize("text", ["%", "%2", "%zz", "%%41", "% 1", "a\nb", "é", "%u0041", "a%", "\x7f"])
+def test_broken_escapes_are_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        decode_percent(text)

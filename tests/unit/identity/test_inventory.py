@@ -4,8 +4,8 @@ import pytest
 
 from authz.errors import ConfigError
 from authz.identity.inventory import EMPTY_INVENTORY, UNREGISTERED, InventorySettings, parse_inventory
-from authz.identity.spiffe import parse_spiffe_id
 from authz.model import Kind
+from authz.spiffe import parse_spiffe_id
 
 SETTINGS = InventorySettings()
 PLANNER = "spiffe://prod.example/ns/agents/sa/planner"
@@ -17,6 +17,8 @@ FULL = {
     "kind": "agent",
     "labels": {"tier": "gold"},
     "expected_instances": 3,
+    "max_addresses": 5,
+    "max_task_owners": 2,
 }
 
 
@@ -39,6 +41,8 @@ def test_a_full_entry():
         "clearance": 2,
         "labels": {"tier": "gold"},
         "expected_instances": 3,
+        "max_addresses": 5,
+        "max_task_owners": 2,
     }
 
 

@@ -6,8 +6,8 @@ import pytest
 from authz.errors import ConfigError, Reason, Refusal
 from authz.identity.issuer_tokens import IssuerRule
 from authz.identity.issuers import IssuerSettings
-from authz.identity.jwk import KeySet
-from authz.identity.jwt import parse_compact_jwt
+from authz.jose.jwk import KeySet
+from authz.jose.jwt import parse_compact_jwt
 from authz.model import Kind
 
 CLUSTER = "https://kubernetes.default.svc"

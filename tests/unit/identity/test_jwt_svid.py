@@ -5,9 +5,9 @@ import pytest
 
 from authz.errors import ConfigError, Reason, Refusal
 from authz.identity.bundles import TrustBundle
-from authz.identity.issuers import JwtSvidSettings
-from authz.identity.jwt import SPIFFE_ALGORITHMS, parse_compact_jwt
+from authz.identity.issuers import SPIFFE_ALGORITHMS, JwtSvidSettings
 from authz.identity.jwt_svid import JwtSvidRule
+from authz.jose.jwt import parse_compact_jwt
 
 KEYS = pki.key_set(pki.jwk(pki.EC_KEY), pki.jwk(pki.RSA_KEY, kid="rsa"))
 PARTNER_KEYS = pki.key_set(pki.jwk(pki.EC384_KEY), pki.jwk(pki.EC384_KEY, kid="only-theirs"))

@@ -3,7 +3,7 @@
 import pytest
 
 from authz.identity.patterns import PatternTable, parse_spiffe_pattern
-from authz.identity.spiffe import parse_spiffe_id
+from authz.spiffe import parse_spiffe_id
 
 
 def table(**patterns):

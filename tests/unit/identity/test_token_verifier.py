@@ -196,6 +196,7 @@ def test_no_token_is_kept_in_memory():
     subject = verifier()
     subject.verify(call(f"Bearer {GOOD}"), pki.NOW)
     subject.verify(call("Bearer opaque-secret"), pki.NOW)
+    assert len(subject._proofs) == len(subject._foreign) == 1
     remembered = repr((dict(subject._proofs), dict(subject._foreign)))
     assert GOOD not in remembered
     assert GOOD.rpartition(".")[2] not in remembered
