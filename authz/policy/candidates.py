@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from authz.policy import index
+from authz.policy.columns import Column, Constants
 from authz.policy.emit import probe_code
 from authz.policy.functions import Function
 from authz.policy.guards import CHECKS, MISSING, Guard, needs
-from authz.policy.index import Family, Index, Layout, Values, build, merged
+from authz.policy.index import Family, Layout, build, merged
 from authz.policy.keys import Arm, Dimension, Key, arms, conjuncts, equality
-from authz.policy.pace import no_pause
+from authz.policy.pace import no_pause, pausing
 from authz.policy.roles import Roles
 from authz.policy.rule import CompiledRule
 from authz.policy.specialise import Variant
-from authz.policy.tree import Attribute, Slot
-from authz.policy.trie import Outline
+from authz.policy.tree import Attribute
 
+_PACE = 256
 _FEW = 8
 """So many rules are evaluated sooner than a request is probed."""
 
@@ -41,6 +42,8 @@ class Facts:
     def __init__(self, variant: Variant, functions: Mapping[str, Function], unsure: Sequence[str]) -> None:
         self.variant = variant
         self.rules: list[CompiledRule] = []
+        self.columns: dict[Key, Column] = {}
+        """The constants of `rules` by the keys that were asked for."""
         self._parts = parts = conjuncts(variant.tree)
         guards = [needs(part, functions, unsure) for part in parts]
         sound = next((place for place, needed in enumerate(guards) if needed is None), len(parts))
@@ -62,6 +65,12 @@ class Facts:
         """Whether the key is all that its conjunct says."""
         return equality(self._parts[key.place]) == key.dimension
 
+    def filed(self, ways: Sequence[Arm], constants: Constants) -> list[index.Arm]:
+        """The ways to find its rules, with the constants by which they are found."""
+        for key in {key for way in ways for key in way} - self.columns.keys():
+            self.columns[key] = constants.column(self.rules, key)
+        return [index.Arm([key.dimension for key in way], [self.columns[key] for key in way]) for way in ways]
+
     @property
     def read(self) -> set[Attribute]:
         """What of a request the look-ups of its rules read."""
@@ -81,24 +90,24 @@ class Candidates:
         pause: Callable[[], None] = no_pause,
     ) -> None:
         unsure = [name for name, definition in roles.items() if not definition.sure]
-        self._functions = functions
         self._rules = rules
         facts = {variant: Facts(variant, functions, unsure) for variant in {rule.variant for rule in rules}}
-        for rule in rules:
+        for rule in pausing(rules, pause, _PACE):
             facts[rule.variant].rules.append(rule)
-        self._outlines: dict[tuple[str, str], Outline] = {}
         self._guards = sorted({guard for known in facts.values() for guard in known.first}, key=repr)
         read = {attribute for known in facts.values() for attribute in known.read}
         paths = sorted(read | {guard.attribute for guard in self._guards}, key=repr)
         places = {attribute: place for place, attribute in enumerate(paths)}
         checks = [(places[guard.attribute], CHECKS[guard.kind]) for guard in self._guards]
         self._probe = probe_code(paths, checks, tokens, MISSING)
-        layout = Layout(places, {name: definition.reach for name, definition in roles.items()}, pause)
+        constants = Constants(functions, pause)
+        reach = {name: definition.reach for name, definition in roles.items()}
+        layout = Layout(places, reach, constants.outlines, pause)
         known = list(facts.values())
-        self._main = build([self._family(each, each.arms) for each in known], layout)
-        self._suspects = [self._suspect_index(guard, known, layout) for guard in self._guards]
+        main = [Family(each.rules, each.filed(each.arms, constants), partial(_narrower, each)) for each in known]
+        self._main = build(main, layout)
+        self._suspects = [build(_suspects(guard, known, constants), layout) for guard in self._guards]
         self._cannot_fail = _failure_probe(known, tokens)
-        self._outlines.clear()
 
     def find(self, values: Sequence[object]) -> Sequence[CompiledRule]:
         """The rules to evaluate, in order."""
@@ -119,42 +128,12 @@ class Candidates:
         """Whether no rule at all can fail for this request."""
         return self._cannot_fail(values)
 
-    def _suspect_index(self, guard: Guard, facts: Iterable[Facts], layout: Layout) -> Index[CompiledRule]:
-        """The rules that need `guard`, by the keys before the conjunct that needs it first."""
-        return build([self._family(known, known.before[guard]) for known in facts if guard in known.before], layout)
 
-    def _family(self, known: Facts, ways: Sequence[Arm]) -> Family[CompiledRule]:
-        """The rules of one expression, with the ways to find them."""
-        arms = [index.Arm([key.dimension for key in way], partial(self._values, way)) for way in ways]
-        return Family(known.rules, arms, partial(_narrower, known, ways))
-
-    def _values(self, way: Arm, rule: CompiledRule) -> Values:
-        """The constants of a rule by which it is filed."""
-        return tuple([self._key_values(rule, key) for key in way])
-
-    def _key_values(self, rule: CompiledRule, key: Key) -> tuple[object, ...]:
-        found: list[object] = []
-        if (
-            len(key.values) == 1
-            and isinstance(node := key.values[0], Slot)
-            and node.type == "text"
-            and not key.function
-        ):
-            return (rule.constants[node.at],)
-        for node in key.values:
-            value = rule.constants[node.at] if isinstance(node, Slot) else node.value
-            found.extend(value if isinstance(value, tuple) else (value,))
-        if key.function:
-            return tuple(self._outline(key.function, str(pattern)) for pattern in found)
-        return tuple(dict.fromkeys(found))
-
-    def _outline(self, function: str, pattern: str) -> Outline:
-        outline = self._outlines.get((function, pattern))
-        if outline is None:
-            draw = self._functions[function].outline
-            outline = draw(pattern) if draw is not None else Outline((("", False),), open=True)
-            self._outlines[function, pattern] = outline
-        return outline
+def _suspects(guard: Guard, facts: Iterable[Facts], constants: Constants) -> list[Family[CompiledRule]]:
+    """The rules that need `guard`, by the keys before the conjunct that needs it first; whole, for they may fail."""
+    return [
+        Family(known.rules, known.filed(known.before[guard], constants)) for known in facts if guard in known.before
+    ]
 
 
 def _failure_probe(facts: Sequence[Facts], tokens: Sequence[str]) -> Callable[[Sequence[object]], bool]:
@@ -168,15 +147,13 @@ def _failure_probe(facts: Sequence[Facts], tokens: Sequence[str]) -> Callable[[S
     return lambda values: not probe(*values)[0]
 
 
-def _narrower(
-    known: Facts, ways: Sequence[Arm], established: frozenset[Dimension]
-) -> Callable[[CompiledRule], CompiledRule]:
+def _narrower(known: Facts, established: frozenset[Dimension]) -> Callable[[CompiledRule], CompiledRule]:
     """Rules without the comparisons that the look-up has made already.
 
     Only what was looked up is left out: of two comparisons of one attribute, the index uses the first.
     """
     used: dict[Dimension, Key] = {}
-    for key in ways[0]:
+    for key in known.arms[0]:
         used.setdefault(key.dimension, key)
     places = [key.place for key in used.values() if key.dimension in established and known.proves(key)]
     code = known.variant.without(places)

@@ -7,13 +7,13 @@ reference.py is the specification that this must agree with.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from authz.errors import Reason, Refusal
+from authz.errors import PolicyError, Reason, Refusal
 from authz.model import Effect, Obligations, RuleRef
 from authz.policy import obligations
 from authz.policy.candidates import Candidates
 from authz.policy.effect import combine, describe
 from authz.policy.engine import Verdict
-from authz.policy.expr import SubRules, parse
+from authz.policy.expr import parse
 from authz.policy.functions import UserFunction
 from authz.policy.lexer import ExpressionError
 from authz.policy.pace import no_pause, pausing
@@ -23,12 +23,13 @@ from authz.policy.rows import Row
 from authz.policy.rule import CompiledRule
 from authz.policy.source import CompileSettings, Sections, Source, read, registered
 from authz.policy.specialise import Means, Templates, Variant
+from authz.policy.sub_rules import SubRules
 from authz.policy.tree import Attribute, Call, Literal, Slot, SubRule, walk
 
 _EFFECT_COLUMN = "eft"
 _EFFECTS = {"allow": Effect.ALLOW, "deny": Effect.DENY, "indeterminate": None}
 _PACE = 256
-"""So many rules are evaluated between two looks at the clock."""
+"""So many rules are evaluated between two looks at the clock, or looked at between two pauses of a load."""
 _MANY = 8
 _NOTHING_ALLOWS = Verdict(Effect.DENY)
 
@@ -40,8 +41,20 @@ _SECTIONS = Sections()
 class CompiledEngine:
     """One snapshot of model and rules, ready to be asked. Implements `authz.policy.engine.Engine`."""
 
-    def __init__(self, source: Source, sections: Sections, pause: Callable[[], None] = no_pause) -> None:
-        """Compile; see `load`."""
+    def __init__(
+        self,
+        source: Source,
+        sections: Sections,
+        pause: Callable[[], None] = no_pause,
+        fault: Callable[[PolicyError], None] | None = None,
+    ) -> None:
+        """Compile; see `load`.
+
+        `fault` is told of each rule that is refused, which is then left out: to look at the others, never to decide.
+        """
+        self._fault = fault
+        self.pause = pause
+        """To be called now and then by whoever looks through all rules while others decide."""
         self.source = source
         self.sections = sections
         model = source.model
@@ -58,8 +71,10 @@ class CompiledEngine:
                 definition.know(_roles_asked(self.rules, name))
         self._candidates = Candidates(self.rules, self._tokens, source.functions, self.roles, pause)
         self._find = self._candidates.find
-        self._demanding = any(rule.obligations for rule in self.rules)
-        self._only_errors_matter = not self._demanding and all(rule.says is not Effect.DENY for rule in self.rules)
+        self._demanding = any(rule.obligations for rule in pausing(self.rules, pause, _PACE))
+        self._only_errors_matter = not self._demanding and all(
+            rule.says is not Effect.DENY for rule in pausing(self.rules, pause, _PACE)
+        )
 
     @classmethod
     def load(  # noqa: PLR0913  # the composition root hands over each by name
@@ -78,7 +93,7 @@ class CompiledEngine:
         """Compile a model and its policy files, given as (name, text).
 
         `clock` gives seconds since the epoch for timeMatch; without one, a policy that needs it is refused. `pause` is
-        called every 0.3 ms or so: a thread that loads beside one that decides can let that one go first.
+        called every 0.1 ms or so: a thread that loads beside one that decides can let that one go first.
 
         Raises:
             PolicyError: Something in a file is wrong; it says where.
@@ -93,7 +108,7 @@ class CompiledEngine:
         Raises:
             PolicyError: The model lacks one of them, or a rule does not fit them.
         """
-        return CompiledEngine(self.source, sections)
+        return CompiledEngine(self.source, sections, self.pause)
 
     @property
     def version(self) -> str:
@@ -113,14 +128,19 @@ class CompiledEngine:
     @property
     def reads(self) -> frozenset[str]:
         """Every attribute of the request that evaluating can look at, such as `r.sub.kind`; `r.sub` is all of it."""
-        trees = {rule.variant.tree for rule in self.rules}
+        trees = {variant.tree for variant in {rule.variant for rule in pausing(self.rules, self.pause, _PACE)}}
         attributes = {node for tree in trees for node in walk(tree) if isinstance(node, Attribute)}
         return frozenset(".".join((self.sections.request, read.token, *read.path)) for read in attributes)
+
+    def candidates(self, values: Sequence[object]) -> Sequence[CompiledRule]:
+        """The rules that are evaluated for a request, in order: all that could match it or err."""
+        return self._find(values)
 
     @property
     def obligations(self) -> Iterator[tuple[RuleRef, tuple[str, str]]]:
         """Every obligation that a rule may demand, with the rule."""
-        return ((rule.row.reference, demand) for rule in self.rules for demand in rule.obligations)
+        rules = pausing(self.rules, self.pause, _PACE)
+        return ((rule.row.reference, demand) for rule in rules for demand in rule.obligations)
 
     def evaluate(self, values: Sequence[object], out_of_time: Callable[[], bool]) -> Verdict:
         """Decide one request; `values` answer `tokens` one to one.
@@ -166,12 +186,19 @@ class CompiledEngine:
         effect = columns.index(_EFFECT_COLUMN) if _EFFECT_COLUMN in columns else -1
         demands = columns.index(obligations.COLUMN) if obligations.COLUMN in columns else -1
         for ordinal, row in enumerate(pausing(source.ordered(sections), pause)):
-            says = _says(row, row.cells[effect]) if effect >= 0 else Effect.ALLOW
-            demanded = self._obligations(row, demands) if demands >= 0 else ()
-            if demanded and says is not Effect.ALLOW:
-                raise row.refuse("the obligations of a rule that does not allow would never be carried out")
-            _refuse_quoted(row, columns, evaluated)
-            yield self._compile(row, ordinal, templates, says, demanded)
+            try:
+                says = _says(row, row.cells[effect]) if effect >= 0 else Effect.ALLOW
+                demanded = self._obligations(row, demands) if demands >= 0 else ()
+                if demanded and says is not Effect.ALLOW:
+                    raise row.refuse("the obligations of a rule that does not allow would never be carried out")
+                _refuse_quoted(row, columns, evaluated)
+                rule = self._compile(row, ordinal, templates, says, demanded)
+            except PolicyError as error:
+                if self._fault is None:
+                    raise
+                self._fault(error)
+            else:
+                yield rule
 
     def _compile(
         self, row: Row, ordinal: int, templates: Templates, says: Effect | None, demanded: Obligations
@@ -223,6 +250,8 @@ def _says(row: Row, cell: str) -> Effect | None:
 
 def _refuse_quoted(row: Row, columns: Sequence[str], evaluated: Collection[str]) -> None:
     """A text in quotes matches nothing, for they are part of it; Go Casbin reads rules as CSV and removes them."""
+    if '"' not in "".join(row.cells):
+        return
     for name, cell in zip(columns, row.cells, strict=True):
         if name not in evaluated and len(cell) > 1 and cell[0] == cell[-1] == '"':
             raise row.refuse(f"quotes are part of the value here; write {cell[1:-1]} without them")

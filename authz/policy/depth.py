@@ -13,7 +13,7 @@ def bound(graph: Mapping[str, Iterable[str]]) -> int:
     """The most hops that any way without repeats can take; whatever grants are left out, no shorter way takes more."""
     longest: dict[str, int] = {}
     result = 0
-    for component in _components(graph):
+    for component in components(graph):
         members = set(component)
         beyond = [longest[after] + 1 for name in component for after in graph.get(name, ()) if after not in members]
         hops = len(component) - 1 + max(beyond, default=0)
@@ -46,7 +46,7 @@ def too_deep(graph: Mapping[str, Iterable[str]], limit: int) -> str:
     return ""
 
 
-def _components(graph: Mapping[str, Iterable[str]]) -> Iterable[list[str]]:
+def components(graph: Mapping[str, Iterable[str]]) -> Iterable[list[str]]:
     """The groups of names that reach each other, every group after those that it leads to (Tarjan)."""
     order: dict[str, int] = {}
     low: dict[str, int] = {}

@@ -11,7 +11,7 @@ starts with an underscore.
 Limits are checked while parsing, before anything is built or evaluated (I12).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -37,6 +37,7 @@ from authz.policy.tree import (
 
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in", "not"))
 _SUB_RULE = "eval"
+_VIA = "via"
 
 
 class Signature(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +66,7 @@ def parse(text: str, scope: Scope, limits: PolicyLimits) -> Node:
     Raises:
         ExpressionError: It is not an expression of the language, or beyond a limit.
     """
-    return _Parser(_cut(text, limits, comments=True), scope, limits, matcher=True, lift=False).parse()
+    return Parser(cut(text, limits, comments=True), scope, limits, matcher=True, lift=False).parse()
 
 
 def parse_sub_rule(text: str, scope: Scope, limits: PolicyLimits) -> Node:
@@ -74,48 +75,21 @@ def parse_sub_rule(text: str, scope: Scope, limits: PolicyLimits) -> Node:
     Raises:
         ExpressionError: It is not an expression of the language, or beyond a limit.
     """
-    return _Parser(_cut(text, limits, comments=False), scope, limits, matcher=False, lift=False).parse()
+    return Parser(cut(text, limits, comments=False), scope, limits, matcher=False, lift=False).parse()
 
 
-class SubRules:
-    """Parses sub-rules, each shape once: those that differ only in their constants share one tree."""
+def cut(text: str, limits: PolicyLimits, *, comments: bool) -> list[Token]:
+    """The tokens of an expression.
 
-    def __init__(self, scope: Scope, limits: PolicyLimits) -> None:
-        self._scope = scope
-        self._limits = limits
-        self._trees: dict[tuple[object, ...], Node] = {}
-
-    def parse(self, text: str) -> tuple[Node, tuple[str | int | float, ...]]:
-        """The tree of a sub-rule with its texts and numbers lifted out, and those, in order.
-
-        Raises:
-            ExpressionError: It is not an expression of the language, or beyond a limit.
-        """
-        cut = _cut(text, self._limits, comments=False)
-        lifted = [token.literal and not _subscript(cut, place) for place, token in enumerate(cut)]
-        shape = tuple(
-            token.kind if lift else (token.kind, token.value) for token, lift in zip(cut, lifted, strict=True)
-        )
-        tree = self._trees.get(shape)
-        if tree is None:
-            tree = _Parser(cut, self._scope, self._limits, matcher=False, lift=True).parse()
-            self._trees[shape] = tree
-        constants = tuple(token.value for token, lift in zip(cut, lifted, strict=True) if lift)
-        return tree, constants  # type: ignore[return-value]  # what is lifted is a text or a number
-
-
-def _cut(text: str, limits: PolicyLimits, *, comments: bool) -> list[Token]:
+    Raises:
+        ExpressionError: It is too long, or something in it is no token.
+    """
     if len(text) > limits.max_expression_chars:
         raise ExpressionError(1, f"the expression is longer than {limits.max_expression_chars} characters")
     return tokens(text, comments=comments)
 
 
-def _subscript(cut: Sequence[Token], place: int) -> bool:
-    """Whether the token names an attribute, `r.sub["team"]`; then it is part of the shape."""
-    return place > 1 and cut[place - 1].kind == "[" and cut[place - 2].kind in ("name", "]")
-
-
-class _Parser:
+class Parser:
     """Recursive descent, one method per level of binding, loosest first."""
 
     def __init__(self, cut: list[Token], scope: Scope, limits: PolicyLimits, *, matcher: bool, lift: bool) -> None:
@@ -158,6 +132,10 @@ class _Parser:
         if self._next.kind != kind:
             raise self._error(f"expected {kind}")
         return self._take()
+
+    def _unknown(self, error: ExpressionError, name: str, known: Iterable[str]) -> None:  # noqa: ARG002 - for others
+        """What to do about a name that nothing has: refuse the expression."""
+        raise error
 
     def _enter(self) -> None:
         self._depth += 1
@@ -204,7 +182,8 @@ class _Parser:
             right = self._sum()
             if operator in ("in", "not in") and _is_text(right):
                 advice = 'write ("alice",) for a tuple of one'
-                raise self._error(f"`in` with a text on its right tests for a part of the text; {advice}")
+                problem = f"`in` with a text on its right tests for a part of the text; {advice}"
+                raise ExpressionError(self._next.column, problem, "type-mismatch")
             links.append(Compare(operator, left, right))
             left = right
         return links[0] if len(links) == 1 else And(tuple(links))
@@ -227,7 +206,7 @@ class _Parser:
             column = self._cut[self._at - 1].column
             right = operand()
             if operator != "+" and (_is_text(left) or _is_text(right)):
-                raise ExpressionError(column, "arithmetic on a text")
+                raise ExpressionError(column, "arithmetic on a text", "type-mismatch")
             left = Arithmetic(operator, left, right)
         self._depth -= steps
         return left
@@ -299,15 +278,27 @@ class _Parser:
         name, scope = str(token.value), self._scope
         known = scope.tokens if section == scope.request else scope.fields
         if name not in known:
-            raise ExpressionError(token.column, f"{section} has no {name!r}; it has {', '.join(known)}")
+            problem = f"{section} has no {name!r}; it has {', '.join(known)}"
+            self._unknown(ExpressionError(token.column, problem, "unknown-attribute"), name, known)
         path = self._path()
         if self._next.kind == "(":
+            if section == scope.request and path[-1:] == (_VIA,):
+                return self._via(Attribute(name, (*path[:-1], "chain")))
             raise self._error("methods cannot be called")
         if section == scope.request:
             return Attribute(name, path)
         if path:
             raise ExpressionError(token.column, f"{section}.{name} is a text and has no attributes")
         return Field(name)
+
+    def _via(self, chain: Attribute) -> Node:
+        """`r.sub.via("spiffe://...")`, another spelling of `via(r.sub.chain, "spiffe://...")`."""
+        column = self._next.column
+        self._take()
+        arguments, _ = self._listed(")")
+        if len(arguments) != 1:
+            raise ExpressionError(column, f"{_VIA} takes one pattern, such as 'spiffe://prod.example/ns/agents/*'")
+        return Call(_VIA, (chain, *arguments), boolean=True)
 
     def _path(self) -> tuple[str, ...]:
         path: list[str] = []
@@ -326,7 +317,9 @@ class _Parser:
             return self._sub_rule(column)
         signature = self._scope.functions.get(name)
         if signature is None:
-            raise ExpressionError(column, f"unknown function {name!r}")
+            known = self._scope.functions
+            self._unknown(ExpressionError(column, f"unknown function {name!r}", "unknown-function"), name, known)
+            signature = Signature(0, self._limits.max_expression_nodes)
         arguments, _ = self._listed(")")
         if not signature.fewest <= len(arguments) <= signature.most:
             wanted = f"{signature.fewest}" if signature.fewest == signature.most else f"at least {signature.fewest}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 
 import msgspec
 
@@ -19,6 +19,7 @@ from authz.policy.expr import Signature
 from authz.policy.glob import glob_match, glob_outline
 from authz.policy.regex import regex_match, regex_outline
 from authz.policy.trie import Outline
+from authz.policy.via import via
 
 _TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _REMEMBERED_ADDRESSES = 1024
@@ -45,6 +46,8 @@ class Function(msgspec.Struct, frozen=True):
     """Whether it looks only at what stands before a `?`."""
     address: bool = False
     """Whether its subject must be an IP address; else a text."""
+    listed: bool = False
+    """Whether its subject must be a list; else a text."""
     total: bool = True
     """Whether it never fails on a subject of that kind."""
     timed: bool = False
@@ -55,7 +58,7 @@ class UserFunction(msgspec.Struct, frozen=True):
     """A function that configuration registers: pure, quick, and of the stated types, which every call checks."""
 
     call: Callable[..., object]
-    parameters: tuple[type, ...]
+    parameters: tuple[type | UnionType, ...]
     returns: type
 
 
@@ -164,6 +167,7 @@ _BUILT_IN = MappingProxyType(
         "keyGet3": Function(Signature(3, 3, boolean=False), patterns.key_get3),
         "regexMatch": _pattern(regex_match, regex_outline),
         "globMatch": _pattern(glob_match, glob_outline),
+        "via": Function(Signature(2, 2), via, listed=True),
         "ipMatch": Function(Signature(2, 2), _ip_match, address=True),
     }
 )

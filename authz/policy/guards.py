@@ -108,6 +108,9 @@ def _tested(node: Test, functions: Mapping[str, Function]) -> Needs:
     if function.address:
         subject = node.subject
         return frozenset((Guard("address", subject),)) if isinstance(subject, Attribute) else None
+    if function.listed:
+        subject = node.subject
+        return frozenset((Guard("list", subject),)) if isinstance(subject, Attribute) else None
     return _text(node.subject)
 
 
@@ -200,6 +203,7 @@ CHECKS: Mapping[str, Callable[[object], bool]] = {
     "number": _is_number,
     "truth": lambda value: type(value) is bool,
     "collection": _is_collection,
+    "list": lambda value: isinstance(value, list | tuple),
     "address": _is_address,
 }
 """For each kind of guard, the check of what stands at the attribute (MISSING: nothing does)."""

@@ -5,12 +5,12 @@ rules share those, further by role, by membership and by path. What is found is 
 index narrows, the expression decides. A rule that has no key is in every answer.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import product
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from authz.policy.columns import Column, together
 from authz.policy.guards import Guard
 from authz.policy.keys import Dimension
 from authz.policy.pace import no_pause, pausing
@@ -19,6 +19,8 @@ from authz.policy.trie import Outline, Trie
 
 _FEW = 8
 """So many rules are as quickly evaluated as narrowed further."""
+_PACE = 64
+"""Items that take a microsecond each, between two pauses."""
 _MAX_FILES = 16
 """More different sets of keys than this would make asking all of them slow; the rarest keys are then not used."""
 
@@ -32,30 +34,29 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 Found: TypeAlias = "list[tuple[T, ...]]"
-Values: TypeAlias = tuple[tuple[object, ...], ...]
-"""For each dimension of an arm the texts, or outlines of patterns, any of which may be the one."""
 
 
-class Arm(Generic[T]):
-    """One way to find the items of a family."""
+class Arm:
+    """One way to find the items of a family: for each of its dimensions, a column of constants."""
 
-    def __init__(self, dimensions: Sequence[Dimension], values: Callable[[T], Values]) -> None:
+    def __init__(self, dimensions: Sequence[Dimension], columns: Sequence[Column]) -> None:
         self.dimensions = tuple(dimensions)
-        self.values = values
-        """The constants of an item, one entry for each of `dimensions`."""
+        self.columns = tuple(columns)
 
-    def within(self, used: Collection[Dimension]) -> "Arm[T]":
+    def within(self, used: Collection[Dimension]) -> "Arm":
         """The arm in the dimensions that are used, in an order that depends on nothing else."""
         kept = sorted({dim for dim in self.dimensions if dim in used}, key=repr)
-        places = [self.dimensions.index(dim) for dim in kept]
-        return Arm(kept, lambda item, values=self.values: tuple(map(values(item).__getitem__, places)))  # type: ignore[misc]  # bound early
+        return Arm(kept, [self.columns[self.dimensions.index(dim)] for dim in kept])
 
 
 class Family(Generic[T]):
     """Items that differ only in their constants, and so are found in the same ways."""
 
     def __init__(
-        self, items: Sequence[T], arms: "Sequence[Arm[T]]", narrow: Callable[[frozenset[Dimension]], Callable[[T], T]]
+        self,
+        items: Sequence[T],
+        arms: Sequence[Arm],
+        narrow: Callable[[frozenset[Dimension]], Callable[[T], T]] | None = None,
     ) -> None:
         self.items = items
         self.arms = arms
@@ -70,10 +71,13 @@ class Layout:
         self,
         places: Mapping[Attribute, int],
         reach: Mapping[str, Callable[..., frozenset[str]]],
+        outlines: Sequence[Outline],
         pause: Callable[[], None] = no_pause,
     ) -> None:
         self.places = places
         self.reach = reach
+        self.outlines = outlines
+        """Those of patterns, by number; no two are equal."""
         self.pause = pause
         """Called now and then while filing."""
 
@@ -163,8 +167,8 @@ class File(Generic[T]):
     """All rules with the same dimensions."""
 
     def __init__(self, content: "Content[T]", needs: frozenset[Guard]) -> None:
-        drawer = _Whole(content) if isinstance(content, tuple) else content
-        self.find: Callable[[Sequence[object], Found[T]], None] = drawer.find
+        self.drawer: _Drawer[T] = _Whole(content) if isinstance(content, tuple) else content
+        self.find: Callable[[Sequence[object], Found[T]], None] = self.drawer.find
         self.needs = needs
         """What must hold for the look-ups to make sense of the request."""
 
@@ -200,7 +204,7 @@ def merged(found: "Found[T]") -> Sequence[T]:
 def build(families: "Sequence[Family[T]]", layout: Layout) -> "Index[T]":
     """File the items of all families."""
     used = _used_dimensions(families)
-    filed: dict[tuple[Dimension, ...], list[tuple[T, Values]]] = {}
+    filed: dict[tuple[Dimension, ...], _Filed[T]] = {}
     always: list[T] = []
     for family in families:
         arms = [arm.within(used) for arm in family.arms]
@@ -209,18 +213,31 @@ def build(families: "Sequence[Family[T]]", layout: Layout) -> "Index[T]":
             continue
         for arm in arms:
             equal = frozenset(dim for dim in arm.dimensions if dim.kind == "equal")
-            narrow = family.narrow(equal) if len(arms) == 1 and equal else _same
-            members = filed.setdefault(arm.dimensions, [])
-            members.extend((narrow(item), arm.values(item)) for item in pausing(family.items, layout.pause))
+            narrow = family.narrow(equal) if family.narrow and len(arms) == 1 and equal else None
+            items = [narrow(item) for item in pausing(family.items, layout.pause, _PACE)] if narrow else family.items
+            filed.setdefault(arm.dimensions, _Filed(arm.dimensions)).add(items, arm.columns)
     files = [
-        File(_equal(members, dimensions, layout), frozenset(need for dim in dimensions for need in _needs(dim)))
+        File(_equal(members, layout), frozenset(need for dim in dimensions for need in _needs(dim)))
         for dimensions, members in filed.items()
     ]
-    return Index(files, _ordered(always))
+    return Index(files, _ordered(always, layout.pause))
 
 
-def _same(item: T) -> T:
-    return item
+class _Filed(Generic[T]):
+    """All items with the same dimensions, and what each is filed by in each of these."""
+
+    def __init__(self, dimensions: tuple[Dimension, ...]) -> None:
+        self.dimensions = dimensions
+        self.items: Sequence[T] = ()
+        self.columns: Sequence[Column] = ()
+
+    def add(self, items: Sequence[T], columns: Sequence[Column]) -> None:
+        """Put the items of another family behind those that are here."""
+        if not self.items:
+            self.items, self.columns = items, columns
+            return
+        self.items = [*self.items, *items]
+        self.columns = [one.then(other) for one, other in zip(self.columns, columns, strict=True)]
 
 
 def _needs(dimension: Dimension) -> Iterable[Guard]:
@@ -245,51 +262,54 @@ def _used_dimensions(families: "Sequence[Family[T]]") -> set[Dimension]:
     return set(used)
 
 
-def _equal(members: "list[tuple[T, Values]]", dimensions: Sequence[Dimension], layout: Layout) -> "Content[T]":
-    equal = [place for place, dim in enumerate(dimensions) if dim.kind == "equal"]
-    others = [(place, dim) for place, dim in enumerate(dimensions) if dim.kind != "equal"]
+def _equal(filed: _Filed[T], layout: Layout) -> "Content[T]":
+    equal = [place for place, dim in enumerate(filed.dimensions) if dim.kind == "equal"]
+    others = [place for place, dim in enumerate(filed.dimensions) if dim.kind != "equal"]
+    rows: Sequence[int] = range(len(filed.items))
     if not equal:
-        return _further(members, others, layout)
-    tables: dict[object, list[tuple[T, Values]]] = {}
-    for member in pausing(members, layout.pause):
-        values = member[1]
-        keys = values[equal[0]] if len(equal) == 1 else product(*[values[place] for place in equal])
-        for key in keys:
-            tables.setdefault(key, []).append(member)
-    places = [layout.places[dimensions[place].attribute] for place in equal]
-    return _Equal(
-        places, {key: _further(group, others, layout) for key, group in pausing(tables.items(), layout.pause)}
-    )
+        return _further(filed, rows, others, layout)
+    keys = pausing(together([filed.columns[place] for place in equal]), layout.pause, _PACE)
+    tables: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, fitting in enumerate(keys):
+        for key in fitting:
+            tables[key].append(row)
+    places = [layout.places[filed.dimensions[place].attribute] for place in equal]
+    groups = pausing(tables.items(), layout.pause, _PACE)
+    return _Equal(places, {key: _further(filed, group, others, layout) for key, group in groups})
 
 
-def _further(
-    members: "list[tuple[T, Values]]", dimensions: Sequence[tuple[int, Dimension]], layout: Layout
-) -> "Content[T]":
+def _further(filed: _Filed[T], rows: Sequence[int], dimensions: Sequence[int], layout: Layout) -> "Content[T]":
     """Items narrowed by the dimension that tells most of them apart, as long as they are many."""
-    if len(members) <= _FEW or not dimensions:
-        return _ordered(item for item, _ in members)
-    tables: list[dict[object, list[tuple[T, Values]]]] = []
-    for place, _ in dimensions:
-        table: dict[object, list[tuple[T, Values]]] = {}
-        for member in pausing(members, layout.pause):
-            for value in member[1][place]:
-                table.setdefault(value, []).append(member)
+    if len(rows) == 1:
+        return (filed.items[rows[0]],)
+    if len(rows) <= _FEW or not dimensions:
+        return _ordered([filed.items[row] for row in rows], layout.pause)
+    tables: list[dict[Hashable, list[int]]] = []
+    for place in dimensions:
+        column = filed.columns[place]
+        table: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for row in pausing(rows, layout.pause, _PACE):
+            if column.many:
+                for value in column.values[row]:  # type: ignore[attr-defined]  # of many, a tuple
+                    table[value].append(row)
+            else:
+                table[column.values[row]].append(row)
         tables.append(table)
     best = max(range(len(dimensions)), key=lambda number: len(tables[number]))
     rest = [*dimensions[:best], *dimensions[best + 1 :]]
-    shared = pausing(tables[best].items(), layout.pause)
-    contents = {value: _further(group, rest, layout) for value, group in shared}
-    return _drawer(dimensions[best][1], contents, layout)
+    shared = pausing(tables[best].items(), layout.pause, _PACE)
+    contents = {value: _further(filed, group, rest, layout) for value, group in shared}
+    return _drawer(filed.dimensions[dimensions[best]], contents, layout)
 
 
-def _drawer(dimension: Dimension, contents: "dict[object, Content[T]]", layout: Layout) -> "Content[T]":
+def _drawer(dimension: Dimension, contents: "dict[Hashable, Content[T]]", layout: Layout) -> "Content[T]":
     places = [layout.places[attribute] for attribute in dimension.attributes]
     if dimension.kind == "role":
         table = {str(role): content for role, content in contents.items()}
         return _Roles(places, layout.reach[dimension.function], table)
     if dimension.kind == "member":
         return _Members(places[0], contents)
-    outlines = ((value, content) for value, content in contents.items() if isinstance(value, Outline))
+    outlines = ((layout.outlines[number], content) for number, content in contents.items())  # type: ignore[call-overload]
     return _Paths(places[0], strips_query=dimension.strips_query, trie=Trie(outlines, _is_few, layout.pause))
 
 
@@ -304,9 +324,11 @@ def _take(content: "Content[T] | None", probed: Sequence[object], found: "Found[
         content.find(probed, found)  # type: ignore[union-attr]  # a tuple was dealt with above
 
 
-def _ordered(items: "Iterable[T]") -> "tuple[T, ...]":
-    group = tuple(items)
-    if len(group) < 2:  # noqa: PLR2004  # nothing to order
-        return group
-    unique = {item.ordinal: item for item in group}
-    return tuple(sorted(unique.values(), key=attrgetter("ordinal")))
+def _ordered(items: Sequence[T], pause: Callable[[], None]) -> "tuple[T, ...]":
+    last = -1
+    for item in pausing(items, pause, _PACE):
+        if item.ordinal <= last:
+            unique = {item.ordinal: item for item in items}
+            return tuple(sorted(unique.values(), key=attrgetter("ordinal")))
+        last = item.ordinal
+    return tuple(items)

@@ -7,15 +7,19 @@ import msgspec
 
 from authz.policy.tree import Constant
 
+_QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t]+)
-    |(?P<text>r?(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))
-    |(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    rf"""(?P<space>[ \t]+)
+    |(?P<text>r?{_QUOTED})
+    |(?P<number>{_DIGITS})
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<sign>&&|\|\||==|!=|<=|>=|[<>!+\-*/%.,()\[\]])
     |(?P<comment>\#.*)""",
     re.VERBOSE,
 )
+LITERAL = re.compile(rf"((?:(?<![A-Za-z0-9_])r)?{_QUOTED}|(?<![A-Za-z0-9_.]){_DIGITS})")
+"""Splits a text at its constants, but for those right behind a name or a dot."""
 _WORDS = {"and": "&&", "or": "||", "not": "not", "in": "in"}
 _CONSTANTS: dict[str, Constant] = {"True": True, "true": True, "False": False, "false": False, "None": None}
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|([\\'\"abfnrtv])|([0-7N]))")
@@ -39,12 +43,13 @@ class Token(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExpressionError(Exception):
-    """An expression that is not one; `column` from 1 says where, 0: the whole of it."""
+    """An expression that is not one; `column` from 1 says where, 0: the whole of it. `code`: which sort of error."""
 
-    def __init__(self, column: int, problem: str) -> None:
+    def __init__(self, column: int, problem: str, code: str = "syntax") -> None:
         super().__init__(f"column {column}: {problem}" if column else problem)
         self.column = column
         self.problem = problem
+        self.code = code
 
 
 def tokens(text: str, *, comments: bool) -> list[Token]:
@@ -54,6 +59,24 @@ def tokens(text: str, *, comments: bool) -> list[Token]:
         ExpressionError: Something is no token of the language.
     """
     return [*_tokens(text, comments=comments), Token("end", None, len(text) + 1)]
+
+
+def pieces(text: str) -> list[str]:
+    """The tokens of `text` as they are written, blanks left out; a comment is the last of them.
+
+    Raises:
+        ExpressionError: Something is no token of the language.
+    """
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise ExpressionError(at + 1, _unexpected(text[at]))
+        if match.lastgroup != "space":
+            found.append(match.group().rstrip() if match.lastgroup == "comment" else match.group())
+        at = match.end()
+    return found
 
 
 def _tokens(text: str, *, comments: bool) -> Iterator[Token]:
@@ -81,6 +104,17 @@ def _token(kind: str | None, source: str, column: int) -> Token:
     if source in _CONSTANTS:
         return Token("constant", _CONSTANTS[source], column)
     return Token(_WORDS[source], None, column) if source in _WORDS else Token("name", source, column)
+
+
+def literal(source: str) -> str | int | float:
+    """What a text or a number stands for, as it is written.
+
+    Raises:
+        ExpressionError: It is none; the column is that in `source`.
+    """
+    if source[-1] in "\"'":
+        return source[1:-1] if source[0] != "r" and "\\" not in source else _unquoted(source, 1)
+    return _number(source, 1)
 
 
 def _unexpected(character: str) -> str:

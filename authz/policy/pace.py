@@ -1,20 +1,24 @@
 """Long loops of a load that let others have their turn: a policy is built beside a server that goes on deciding."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
-_EVERY = 16
-"""About 0.3 ms of work between two pauses."""
+EVERY = 4
+"""Of what takes 25 us each, about 0.1 ms of work between two pauses."""
 
 
 def no_pause() -> None:
     """Go on at once."""
 
 
-def pausing(items: Iterable[T], pause: Callable[[], None]) -> Iterator[T]:
-    """The items, with a pause now and then."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if not number % _EVERY:
-            pause()
+def pausing(items: Iterable[T], pause: Callable[[], None], every: int = EVERY) -> Iterator[T]:
+    """The items, with a pause now and then: after so many of them."""
+    return iter(items) if pause is no_pause else _pausing(iter(items), pause, every)
+
+
+def _pausing(items: Iterator[T], pause: Callable[[], None], every: int) -> Iterator[T]:
+    while some := tuple(islice(items, every)):
+        yield from some
+        pause()

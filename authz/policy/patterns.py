@@ -71,7 +71,9 @@ def key_get3(pattern: str, name: str) -> Callable[[str], str]:
 
 def key_match_outline(pattern: str) -> Outline:
     """The outline of a keyMatch pattern."""
-    return outline(_star_parts(pattern))
+    start, star = _start(pattern)
+    *whole, last = start.split("/")
+    return Outline((*[(segment, True) for segment in whole], (last, not star)), open=star)
 
 
 def key_match2_outline(pattern: str) -> Outline:

@@ -143,5 +143,6 @@ def _version(model_text: str, files: Iterable[tuple[str, str]], roles: RoleSetti
     digest = hashlib.sha256()
     texts = [text.encode("utf-8", "surrogatepass") for text in (model_text, *(text for _, text in files))]
     for encoded in (msgspec.json.encode(roles, order="deterministic"), *texts):
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
     return digest.hexdigest()

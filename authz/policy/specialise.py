@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from authz.policy.emit import CALL, HOLDS, REACH, Code, request_code, rule_code
-from authz.policy.expr import SubRules
 from authz.policy.functions import Function
 from authz.policy.lexer import ExpressionError
 from authz.policy.roles import Roles
+from authz.policy.sub_rules import SubRules
 from authz.policy.tree import (
     And,
     Attribute,
@@ -141,7 +141,7 @@ class Variant:
         if not self._binds:
             return values
         bind = self._means.bind
-        return values + tuple(bind(function, tuple(values[at] for at in places)) for function, places in self._binds)
+        return (*values, *[bind(function, tuple([values[at] for at in places])) for function, places in self._binds])
 
     def _lift(self, node: Node) -> Node | None:
         means = self._means
@@ -182,7 +182,7 @@ class Template:
 
     def variant(self, columns: Sequence[str], lifted: Constants) -> Variant | None:
         """The expression of a rule; None when it can only fail, whatever the request."""
-        settled = tuple(_settle(code, columns, lifted) for code in self._codes)
+        settled = tuple([_settle(code, columns, lifted) for code in self._codes])
         if settled not in self._variants:
             tree = simplify(rewrite(self._tree, lambda node: _settled(node, settled)))
             fails = any(isinstance(part, Switch) for part in walk(tree))
@@ -211,6 +211,8 @@ class Templates:
         self._fields = list(dict.fromkeys(node.field for node in walk(matcher) if isinstance(node, SubRule)))
         self._places = [means.columns.index(field) for field in self._fields]
         self._templates: dict[tuple[Node, ...], Template] = {}
+        self._known: dict[tuple[int, ...], Template] = {}
+        """The same by the identity of the trees, which `sub_rules` keeps: quicker than by all that is in them."""
         _check(matcher, means)
 
     def of(self, columns: Sequence[str]) -> tuple[Template, Constants]:
@@ -220,11 +222,15 @@ class Templates:
             ExpressionError: A sub-rule is no expression, or draws a pattern from the request.
         """
         parsed = [self._sub_rules.parse(columns[place]) for place in self._places]
-        trees = tuple(tree for tree, _ in parsed)
-        template = self._templates.get(trees)
+        known = tuple([id(tree) for tree, _ in parsed])
+        template = self._known.get(known)
         if template is None:
-            template = self._templates[trees] = self._build(trees, [len(constants) for _, constants in parsed])
-        return template, tuple(constant for _, constants in parsed for constant in constants)
+            trees = tuple(tree for tree, _ in parsed)
+            template = self._templates.get(trees)
+            if template is None:
+                template = self._templates[trees] = self._build(trees, [len(constants) for _, constants in parsed])
+            self._known[known] = template
+        return template, parsed[0][1] if len(parsed) == 1 else tuple([one for _, lifted in parsed for one in lifted])
 
     def _build(self, trees: tuple[Node, ...], counts: list[int]) -> Template:
         placed: dict[str, Node] = {}

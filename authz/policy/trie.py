@@ -3,6 +3,7 @@
 The answer is a superset: what stands in the trie is only the outline of a pattern; the pattern itself still decides.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -12,6 +13,8 @@ import msgspec
 from authz.policy.pace import no_pause, pausing
 
 V = TypeVar("V")
+_PACE = 64
+"""Outlines that take a microsecond each, between two pauses."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -61,17 +64,26 @@ def outline(parts: Iterable[str | Anything]) -> Outline:
 class _Node(Generic[V]):
     """What follows after the segments above."""
 
-    __slots__ = ("ends", "exact", "few", "starting", "tails")
+    __slots__ = ("ends", "exact", "starting", "tails")
+    few: None = None
 
     def __init__(self) -> None:
-        self.few: V | None = None
-        """When only this is below: not worth telling from nothing."""
         self.ends: V | None = None
-        self.exact: Mapping[str, _Node[V]] = _NONE
-        self.starting: Sequence[tuple[int, Mapping[str, _Node[V]]]] = ()
+        self.exact: Mapping[str, _Node[V] | _Few[V]] = _NONE
+        self.starting: Sequence[tuple[int, Mapping[str, _Node[V] | _Few[V]]]] = ()
         """By length: the nodes for a segment that only starts with a text of that length."""
         self.tails: Sequence[tuple[int, Mapping[str, V]]] = ()
         """By length: values of open outlines, whose last text the segment starts with."""
+
+
+class _Few(Generic[V]):
+    """Stands for a node below which is only this: not worth telling from nothing."""
+
+    __slots__ = ("few",)
+    ends: None = None
+
+    def __init__(self, few: V) -> None:
+        self.few = few
 
 
 class Trie(Generic[V]):
@@ -87,25 +99,25 @@ class Trie(Generic[V]):
 
     def _node(self, items: list[tuple[Outline, V]], depth: int) -> _Node[V]:
         node: _Node[V] = _Node()
-        if depth and len(items) == 1 and self._few(items[0][1]):
-            node.few = items[0][1]
-            return node
-        below: dict[tuple[str, bool], list[tuple[Outline, V]]] = {}
+        below: defaultdict[tuple[str, bool], list[tuple[Outline, V]]] = defaultdict(list)
         tails: dict[int, dict[str, V]] = {}
-        for shape, value in pausing(items, self._pause):
-            if depth == len(shape.segments):
+        for item in pausing(items, self._pause, _PACE):
+            shape, value = item
+            segments = shape.segments
+            if depth == len(segments):
                 node.ends = value
-                continue
-            start, whole = shape.segments[depth]
-            if shape.open and depth == len(shape.segments) - 1:
+            elif shape.open and depth == len(segments) - 1:
+                start = segments[depth][0]
                 tails.setdefault(len(start), {})[start] = value
             else:
-                below.setdefault((start, whole), []).append((shape, value))
-        starting: dict[int, dict[str, _Node[V]]] = {}
-        exact: dict[str, _Node[V]] = {}
-        for (start, whole), group in below.items():
-            table = exact if whole else starting.setdefault(len(start), {})
-            table[start] = self._node(group, depth + 1)
+                below[segments[depth]].append(item)
+        starting: defaultdict[int, dict[str, _Node[V] | _Few[V]]] = defaultdict(dict)
+        exact: dict[str, _Node[V] | _Few[V]] = {}
+        few = self._few
+        for (start, whole), group in pausing(below.items(), self._pause, _PACE):
+            table = exact if whole else starting[len(start)]
+            value = group[0][1]
+            table[start] = _Few(value) if len(group) == 1 and few(value) else self._node(group, depth + 1)
         node.exact = exact or _NONE
         node.starting = tuple(starting.items())
         node.tails = tuple(tails.items())
@@ -117,9 +129,9 @@ class Trie(Generic[V]):
         Cost: one look-up for each segment and each node that the text leads to.
         """
         found: list[V] = []
-        nodes = [self._root]
+        nodes: list[_Node[V] | _Few[V]] = [self._root]
         for segment in text.split("/"):
-            following: list[_Node[V]] = []
+            following: list[_Node[V] | _Few[V]] = []
             for node in nodes:
                 _follow(node, segment, found, following)
             nodes = following
@@ -130,9 +142,9 @@ class Trie(Generic[V]):
         return found
 
 
-def _follow(node: _Node[V], segment: str, found: list[V], following: list[_Node[V]]) -> None:
+def _follow(node: _Node[V] | _Few[V], segment: str, found: list[V], following: list[_Node[V] | _Few[V]]) -> None:
     """Go on from one node with the next segment."""
-    if node.few is not None:
+    if isinstance(node, _Few):
         found.append(node.few)
         return
     for length, tails in node.tails:

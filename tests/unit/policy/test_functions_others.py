@@ -1,6 +1,5 @@
 """globMatch, ipMatch, timeMatch and functions that configuration registers."""
 
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -178,12 +177,17 @@ def test_a_registered_function_is_checked_in_every_call(request_: tuple[object, 
     assert (verdict.effect, verdict.error) == (Effect(effect), error)
 
 
-def test_a_registered_function_is_called_once_for_each_rule_at_most_and_quickly():
-    engine = user_engine()
-    started = time.perf_counter()
-    for _ in range(1000):
-        engine.evaluate(("alice", "/home/alice/x"), lambda: False)
-    assert time.perf_counter() - started < 1.0
+def test_a_registered_function_is_called_once_for_each_rule_at_most():
+    called: list[str] = []
+
+    def owner_of(path: str, _: str) -> str:
+        called.append(path)
+        return owner(path, _)
+
+    functions = {"owner": UserFunction(owner_of, (str, str), str), "trusted": UserFunction(trusted, (str, int), bool)}
+    engine = CompiledEngine.load(MODEL, "m", [("p", "p, x, /home/")], functions=functions)
+    engine.evaluate(("alice", "/home/alice/x"), lambda: False)
+    assert called == ["/home/alice/x"]
 
 
 @pytest.mark.parametrize("name", ["keyMatch", "eval", "g", "g2", "r", "p_x", "r2_sub", "_x", "x-y", "", "1x", "x\n"])

@@ -7,10 +7,10 @@ import pytest
 
 from authz.decision.catalogue import CatalogueSettings, parse_catalogue
 from authz.identity.inventory import UNREGISTERED, InventorySettings, parse_inventory
-from authz.identity.spiffe import parse_spiffe_id
 from authz.model import Effect
 from authz.policy.compile import CompiledEngine
 from authz.policy.engine import Verdict
+from authz.spiffe import parse_spiffe_id
 
 POLICIES = Path(__file__).parents[3] / "policies"
 PLANNER = "spiffe://demo.internal/ns/agents/sa/planner"
