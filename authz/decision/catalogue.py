@@ -12,9 +12,9 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from authz.decision.resource_pattern import PathPattern, check_host, host_patterns, parse_path, path_segments
 from authz.errors import ConfigError
 from authz.model import Attributes, Value
+from authz.resource_pattern import PathPattern, check_host, host_patterns, parse_path, path_segments
 
 _Word: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A(?:[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)?\Z")]
 _Method: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A(?:[A-Z][A-Z0-9_-]{0,31}|connect)\Z")]
@@ -173,6 +173,17 @@ def parse_catalogue(document: Mapping[str, object], file: str, settings: Catalog
     Raises:
         ConfigError: naming `file`, entry (from 1) and field.
     """
+    return Catalogue([_resource(entry, where) for where, entry in parse_entries(document, file, settings)])
+
+
+def parse_entries(
+    document: Mapping[str, object], file: str, settings: CatalogueSettings
+) -> Iterator[tuple[str, ResourceEntry]]:
+    """The entries of a catalogue in order, each with the name that messages give it.
+
+    Raises:
+        ConfigError: naming `file`, entry (from 1) and field.
+    """
     for name in document:
         if name != "resources":
             raise ConfigError(f"{file}: unknown table '{name}'{_suggest(name, ('resources',))}")
@@ -181,10 +192,12 @@ def parse_catalogue(document: Mapping[str, object], file: str, settings: Catalog
         raise ConfigError(f"{file}: an array of tables [[resources]] is needed")
     if len(tables) > settings.max_resources:
         raise ConfigError(f"{file}: more than max_resources ({settings.max_resources}) resources")
-    return Catalogue([_resource(table, f"{file}: resource {number}") for number, table in enumerate(tables, 1)])
+    for number, table in enumerate(tables, 1):
+        where = f"{file}: resource {number}"
+        yield where, _entry(table, where)
 
 
-def _resource(table: object, where: str) -> tuple[str, _Resource]:
+def _entry(table: object, where: str) -> ResourceEntry:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: a table is needed")
     known = ResourceEntry.__struct_fields__
@@ -192,10 +205,14 @@ def _resource(table: object, where: str) -> tuple[str, _Resource]:
         if name not in known:
             raise ConfigError(f"{where}: unknown field '{name}'{_suggest(str(name), known)}")
     try:
-        entry = msgspec.convert(table, ResourceEntry)
-        host, pattern = check_host(entry.host), parse_path(entry.path)
+        return msgspec.convert(table, ResourceEntry)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_in_words(str(error))}") from None
+
+
+def _resource(entry: ResourceEntry, where: str) -> tuple[str, _Resource]:
+    try:
+        host, pattern = check_host(entry.host), parse_path(entry.path)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     rank = (pattern.rank, not entry.methods)

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from authz.decision.check import Checker, CheckerParts, denial
+from authz.decision.pending import Pending
 from authz.errors import Reason, Refusal
 from authz.identity.xfcc import XfccSettings, parse_xfcc
 from authz.model import CheckCall, Outcome, Subject
@@ -68,7 +69,7 @@ class DoctorPoint:
         self._check = checker.check
         self.refuse = checker.refuse
 
-    def check(self, message: bytes, budget_seconds: float) -> bytes:
+    def check(self, message: bytes, budget_seconds: float) -> bytes | Pending:
         """Answer a probe, or decide a request."""
         if self._prefix_bytes in message:
             try:

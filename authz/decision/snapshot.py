@@ -4,9 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from authz.decision.batch import decide_batch, tell_offers
 from authz.decision.bind import Binder
-from authz.errors import Reason
-from authz.model import AccessRequest, CheckCall, Decision, Effect, Kind, Subject, Target
+from authz.decision.hops import Judge, ruled
+from authz.decision.key import KeyMaker
+from authz.grants.verifier import GRANTS_OFF, GrantVerifier, VerifiedGrant
+from authz.identity.chains import NO_CHAINS, Chains
+from authz.model import AccessRequest, CheckCall, Decision, Subject, Target
 from authz.policy.engine import Engine
 
 
@@ -21,6 +25,19 @@ class Identify(Protocol):
         """
 
 
+class Moment:
+    """The time as of which the rules of a snapshot are asked, so that all that they see of one request agrees."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Answer seconds since the epoch."""
+        return self.now
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Model, policies, inventory, catalogue, keys and settings, versioned together."""
@@ -33,27 +50,50 @@ class Snapshot:
     binder: Binder
     engine: Engine
     read_tokens: Callable[[AccessRequest], tuple[object, ...]]
+    keys: KeyMaker
+    """What its decisions rest on."""
+    moment: Moment
+    """The clock of its engine."""
+    grants: GrantVerifier = GRANTS_OFF
+    chains: Chains = NO_CHAINS
+    judges: tuple[Judge, ...] = ()
+    """What an allow must pass for whoever acted before the caller (I7)."""
+
+    def acting(self, call: CheckCall, subject: Subject, now: float) -> tuple[Subject, VerifiedGrant | None]:
+        """The caller joined with whoever acted before it, and the grant that it presents.
+
+        Raises:
+            Refusal: with one of the reasons of grants, tokens and chains.
+        """
+        presented = self.grants.verify(call, subject, now)
+        if presented is None:
+            return self.chains.join(call, subject, (), now), None
+        grant = presented.grant
+        return self.chains.join(call, subject, grant.delegators, now, grant.task.id), presented
 
     def decide(self, request: AccessRequest, out_of_time: Callable[[], bool]) -> Decision:
-        """Ask the policy; no rule, or a rule that errs, denies (I1).
+        """Ask the policy, for the caller and for whoever acted before; no rule, or a rule that errs, denies (I1).
+
+        Of a batch everything must be allowed.
 
         Raises:
             Refusal: out of time.
         """
-        verdict = self.engine.evaluate(self.read_tokens(request), out_of_time)
-        if verdict.error:
-            effect, reason = Effect.DENY, Reason.RULE_ERROR
-        elif verdict.effect is Effect.ALLOW:
-            effect, reason = Effect.ALLOW, Reason.ALLOWED
-        else:
-            effect, reason = Effect.DENY, Reason.DENIED_BY_RULE if verdict.rule else Reason.NO_MATCHING_RULE
-            if request.subject.kind is Kind.ANONYMOUS:
-                reason = Reason.IDENTITY_MISSING  # what would have helped is an identity: 401, not 403
-        return Decision(
-            effect=effect,
-            reason=reason,
-            policy_version=self.version,
-            rule=verdict.rule,
-            obligations=verdict.obligations if effect is Effect.ALLOW else (),
-            detail=verdict.error,
-        )
+        decision = self._decide_one(request, out_of_time)
+        if request.others:
+            decision = decide_batch(decision, request, lambda each: self._decide_one(each, out_of_time))
+        if request.offers and decision.allowed:
+            decision = tell_offers(decision, request, lambda each: self._decide_one(each, out_of_time))
+        return decision
+
+    def _decide_one(self, request: AccessRequest, out_of_time: Callable[[], bool]) -> Decision:
+        self.moment.now = request.env["time"]  # type: ignore[assignment]  # `bind` puts the float there
+
+        def ask(request: AccessRequest) -> Decision:
+            verdict = self.engine.evaluate(self.read_tokens(request), out_of_time)
+            return ruled(verdict, request, self.version)
+
+        decision = ask(request)
+        for judge in self.judges:
+            decision = judge(decision, request, ask, out_of_time)
+        return decision

@@ -4,7 +4,7 @@ import pytest
 
 from authz.decision.bind import Binder, BindSettings, token_values
 from authz.errors import ConfigError, Reason, Refusal
-from authz.model import CheckCall, Credential, Kind, Subject, Target
+from authz.model import ACTION_RESOURCE, NO_FACTS, CheckCall, Credential, Kind, Subject, Target
 
 NOW = 1_795_483_170.0  # Tuesday 2026-11-24 01:19:30 UTC
 SUBJECT = Subject(
@@ -29,7 +29,8 @@ def bind(call=None, target=None, subject=SUBJECT, **kwargs):
     settings = BindSettings(**kwargs.pop("settings", {}))
     call = call or CheckCall(layer="http", method="GET", host="h", path="/v1/accounts/1")
     target = target or Target(method="GET", host="h", path="/v1/accounts/1")
-    return Binder(settings, Catalogue(), **kwargs).bind(call, target, subject, NOW)
+    binder = Binder(settings, Catalogue(), **kwargs)
+    return binder.bind(call, binder.name(call, target), subject, NOW)
 
 
 def test_the_subject_is_what_was_proved_whatever_the_inventory_says():
@@ -64,6 +65,7 @@ def test_the_resource_is_described_by_the_catalogue():
         "path": "/v1/accounts/1",
         "type": "account",
         "sensitivity": "internal",
+        **ACTION_RESOURCE,
     }
 
 
@@ -77,10 +79,26 @@ def test_the_resource_is_described_by_the_catalogue():
     ],
 )
 def test_the_action_has_a_protocol_and_a_name(headers, protocol, name):
+    method = "POST" if protocol == "grpc" else "GET"
     act = bind(
-        CheckCall(layer="http", method="GET", headers=headers), Target(method="GET", host="h", path="/pkg.Svc/Do")
+        CheckCall(layer="http", method=method, headers=headers), Target(method=method, host="h", path="/pkg.Svc/Do")
     ).act
     assert (act["protocol"], act["name"]) == (protocol, name)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "method", "path"),
+    [
+        ("application/grpc", "DELETE", "/v1/payments"),
+        ("application/grpc", "POST", "/GET"),
+        ("application/grpc", "POST", "/v1/"),
+        ("application/grpc", "POST", "/mcp:tools/call:pay"),
+    ],
+)
+def test_no_content_type_gives_another_name_to_what_is_no_grpc_call(content_type, method, path):
+    call = CheckCall(layer="http", method=method, headers={"content-type": content_type})
+    act = bind(call, Target(method=method, host="h", path=path)).act
+    assert (act["protocol"], act["name"]) == ("http", method)
 
 
 def test_a_tcp_connection_is_an_action_on_its_port():
@@ -99,7 +117,7 @@ def test_only_configured_headers_are_seen():
     )
     env = bind(call, settings={"expose_headers": ("X-Tier", "x-absent")}).env
     assert env["headers"] == {"x-tier": "gold"}
-    assert env["task"] == {"id": "t", "purpose": "p"}
+    assert env["task"] == {"id": "t", "purpose": "p", "declared": True, **NO_FACTS}
     with pytest.raises(Refusal):
         bind(call, settings={"max_task_characters": 0})
 
@@ -110,9 +128,13 @@ def query(text, **kwargs):
 
 def test_a_query_is_read_as_parameters():
     assert query("a=1&b=%41&c=") == {"a": "1", "b": "A", "c": ""}
+    assert query("a=%3B") == {"a": ";"}
 
 
-@pytest.mark.parametrize("text", ["a=1&a=2", "a=1&%61=2", "a", "a=%ff", "&".join(f"k{i}=1" for i in range(65))])
+@pytest.mark.parametrize(
+    "text",
+    ["a=1&a=2", "a=1&%61=2", "a=1;a=2", "b=1;a=2", "a", "a=%ff", "&".join(f"k{i}=1" for i in range(65))],
+)
 def test_a_query_with_two_readings_is_refused_only_where_a_policy_reads_it(text):
     with pytest.raises(Refusal) as refusal:
         query(text)

@@ -4,8 +4,10 @@ import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from pdp_world import ALLOW, RULE, World
 
+from authz.decision.cache import DecisionCache
+from authz.decision.standing import NothingRevoked
 from authz.errors import Reason, Refusal
-from authz.model import Effect, Subject
+from authz.model import NOT_SHARED, Effect, Kind, Subject
 from authz.policy.engine import Verdict
 
 
@@ -84,6 +86,18 @@ def test_an_allow_that_cannot_be_encoded_is_a_denial_and_recorded_as_one():
     assert isinstance(world.faults[0], KeyError)
 
 
+def test_a_decision_that_cannot_be_kept_stands(monkeypatch):
+    world = World()
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(DecisionCache, "keep", broken)
+    assert world.check().status.code == 0
+    assert world.recorded is Reason.ALLOWED
+    assert isinstance(world.faults[0], MemoryError)
+
+
 def test_no_record_no_allow_by_default():
     world = World()
     world.keeps = False
@@ -121,3 +135,67 @@ def test_a_call_that_never_reached_the_path_is_denied_recorded_and_counted():
     assert response.denied_response.status.code == 503
     assert world.recorded is Reason.OVERLOADED
     assert world.counted == [Reason.OVERLOADED]
+
+
+# Who calls from where
+
+
+class Watcher:
+    def __init__(self, answer):
+        self.answer = answer
+        self.seen = []
+
+    def observe(self, call, subject, now):
+        self.seen.append((call.path, subject.id, now))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_every_call_is_told_and_policy_sees_the_answer():
+    state = {"shared": True, "sharing": {"certificates": 1, "addresses": 2, "owners": 0}}
+    watcher = Watcher(state)
+    world = World(sharing=watcher)
+    world.check()
+    assert watcher.seen == [("/", "spiffe://td/a", 1_000_000.0)]
+    sub = world.outcomes[-1].request.sub
+    assert sub["shared"] is True
+    assert sub["sharing"] == state["sharing"]
+
+
+class Revoked(NothingRevoked):
+    def refusal(self, subject, grant, now):
+        return Reason.CREDENTIAL_REVOKED
+
+
+def test_what_is_revoked_is_not_told_as_in_use():
+    """Else who stole a certificate could go on having its owner refused wherever rules ask for an unshared identity."""
+    watcher = Watcher(NOT_SHARED)
+    world = World(sharing=watcher, standing=Revoked())
+    world.check()
+    assert world.recorded is Reason.CREDENTIAL_REVOKED
+    assert world.outcomes[-1].asked is not None
+    assert watcher.seen == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(Refusal(Reason.REQUEST_MALFORMED), Reason.REQUEST_MALFORMED), (KeyError("x"), Reason.INTERNAL_ERROR)],
+)
+def test_a_call_that_cannot_be_told_is_denied(fault, reason):
+    world = World(sharing=Watcher(fault))
+    world.check()
+    assert world.recorded is reason
+
+
+def test_nobody_is_shared_where_nobody_watches():
+    world = World()
+    world.check()
+    assert world.outcomes[-1].request.sub["shared"] is False
+
+
+def test_no_inventory_speaks_over_what_was_seen():
+    world = World()
+    world.subject = Subject(id="spiffe://td/a", kind=Kind.WORKLOAD, attributes={"shared": "no", "sharing": 1})
+    world.check()
+    assert world.outcomes[-1].request.sub["shared"] is False
