@@ -1,0 +1,1 @@
+"""GraphQL: which top-level fields an operation asks for."""
