@@ -1,8 +1,9 @@
 """Envoy's protocol as the PDP wants it: one object that decodes calls and encodes outcomes."""
 
-from authz.extauthz.request import DecodeSettings, decode
+from authz.extauthz.forms import FormDecoder
+from authz.extauthz.recurring import RecurringDecoder
+from authz.extauthz.request import DecodeSettings
 from authz.extauthz.response import Encoder
-from authz.model import CheckCall
 
 
 class ExtAuthzCodec:
@@ -10,10 +11,8 @@ class ExtAuthzCodec:
 
     def __init__(self, settings: DecodeSettings, encoder: Encoder) -> None:
         """Join the two directions."""
-        self._settings = settings
+        decoder = FormDecoder(settings) if settings.max_form_bytes else RecurringDecoder(settings)
+        self.decode = decoder.decode
+        self.shape = encoder.shape
         self.allow = encoder.allow
         self.deny = encoder.deny
-
-    def decode(self, message: bytes) -> CheckCall:
-        """Read a CheckRequest, or raise Refusal."""
-        return decode(message, self._settings)

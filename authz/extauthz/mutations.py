@@ -93,7 +93,21 @@ class Mutations:
         written = {name for name, _ in (*self.set_request, *self.append_request, *self.add_request)}
         self.remove_request = tuple(sorted({n for s in settings for n in s.remove_request_headers} - written))
         self.remove_query = tuple(sorted({n for s in settings for n in s.remove_query_parameters}))
+        self.templates = (
+            *self.set_request,
+            *self.append_request,
+            *self.add_request,
+            *self.set_response,
+            *self.append_response,
+            *self.set_query,
+        )
+        """All that is filled, in the order in which it is written."""
         self.rewrites_query = bool(self.set_query or self.remove_query)
+        texts = [text for one in settings for field in _TEMPLATE_FIELDS for text in getattr(one, field).values()]
+        self.reads = frozenset(
+            path for text in texts for path in _PLACEHOLDER.findall(text) if not path.startswith("decision.")
+        )
+        """The attributes that its values are filled from, such as `obj.id`."""
 
 
 def values_of(request: AccessRequest, decision_id: str, policy_version: str) -> Mapping[str, object]:
@@ -116,7 +130,7 @@ def _template(text: str) -> Render:
     def render(values: Mapping[str, object]) -> str:
         filled = [literals[0]]
         for path, literal in zip(paths, literals[1:], strict=True):
-            filled += (_escape(_look_up(values, path)), literal)
+            filled += (escape(_look_up(values, path)), literal)
         return "".join(filled)
 
     return render
@@ -128,9 +142,14 @@ def _look_up(values: Mapping[str, object], path: list[str]) -> str:
         if not isinstance(found, Mapping) or name not in found:
             return ""
         found = found[name]
-    return found if isinstance(found, str) else "" if found is None else msgspec.json.encode(found).decode()
+    if isinstance(found, str):
+        return found
+    # Sorted: proxies write the fields of a map in any order, and equal requests are to be told the same.
+    return "" if found is None else msgspec.json.encode(found, order="sorted").decode()
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
     """Make any attribute fit for a header: what could end or split a value is percent-encoded (RFC 3986)."""
+    if value.isascii() and value.isprintable() and " " not in value and "%" not in value:
+        return value
     return _UNSAFE.sub(lambda char: "".join(f"%{octet:02X}" for octet in char.group().encode()), value)

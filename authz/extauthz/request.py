@@ -4,9 +4,8 @@ Source: envoy.service.auth.v3.CheckRequest and AttributeContext; which fields a 
 docs/envoy.md.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from envoy.service.auth.v3 import attribute_context_pb2, external_auth_pb2
@@ -17,10 +16,18 @@ from google.protobuf.struct_pb2 import Value as StructValue
 from authz.errors import Reason, Refusal
 from authz.model import CheckCall, Value
 
-# RFC 9110 section 5.5: these never belong in a field value; here they would let one value be read as two.
-_FORBIDDEN_IN_HEADER = re.compile(r"[\x00\r\n]")
 _MAPPED = "::ffff:"
+_NOTHING: Mapping[str, Value] = {}
+_NONE_EXTENDED: Mapping[str, str] = {}
+_NONE: frozenset[str] = frozenset()
+_CheckRequest = external_auth_pb2.CheckRequest
 _PARTIAL_BODY = "x-envoy-auth-partial-body"
+
+Connection = tuple[str, int, str, int, str, str, str]
+"""Address and port of the source, then of the destination, the source's principal and certificate, the
+destination's principal."""
+Surroundings = tuple[str, Mapping[str, str], Mapping[str, Value], Mapping[str, Value]]
+"""The name that the client wanted in TLS, context extensions, metadata, the route's metadata."""
 
 
 class DecodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,62 +48,185 @@ class DecodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     non_utf8_headers: Literal["refuse", "hide"] = "refuse"
     """A header whose bytes are not UTF-8: refuse the request, or go on as if the header were absent. Envoy shows the
     bytes only with `encode_raw_headers`."""
+    max_memo_entries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4_096
+    """How many connections, and surroundings of requests (context extensions, metadata, SNI), are remembered by the
+    bytes that tell of them."""
+    max_form_bytes: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_296)] = 33_554_432
+    """Memory for the forms of requests that came before, in bytes; when it is full, all of them are learnt anew. 0:
+    every request is read field by field."""
+
+
+class Decoder:
+    """Reads CheckRequests the way that settings ask for."""
+
+    def __init__(self, settings: DecodeSettings) -> None:
+        self._settings = settings
+        self._namespaces = settings.metadata_namespaces
+        self._route_namespaces = settings.route_metadata_namespaces
+
+    def decode(self, message: bytes) -> CheckCall:
+        """Read one CheckRequest.
+
+        Raises:
+            Refusal: REQUEST_MALFORMED, REQUEST_TOO_LARGE or HEADER_MALFORMED.
+
+        Cost: about 10 us for a request of 2 kB with a certificate. Each access to a field of the message makes a Python
+        object, so that none is read twice; what is rare is looked at only where it is there.
+        """
+        try:
+            attributes = _CheckRequest.FromString(message).attributes
+        except DecodeError:
+            raise Refusal(Reason.REQUEST_MALFORMED, "not a CheckRequest") from None
+        source, destination, request = attributes.source, attributes.destination, attributes.request
+        source_address, source_port = _address(source.address)
+        destination_address, destination_port = _address(destination.address)
+        found = attributes.context_extensions
+        extensions: Mapping[str, str] = dict(found) if found else _NONE_EXTENDED
+        metadata = self._metadata(attributes.metadata_context, self._namespaces) if self._namespaces else _NOTHING
+        route = (
+            self._metadata(attributes.route_metadata_context, self._route_namespaces)
+            if self._route_namespaces
+            else _NOTHING
+        )
+        if not request.HasField("http"):
+            # The network filter always names both ends; a message with neither is not from a filter at all.
+            if not (source_address and destination_address):
+                raise Refusal(Reason.REQUEST_MALFORMED, "no attributes of a request or a connection")
+            return CheckCall(
+                "tcp",
+                source_address,
+                source_port,
+                destination_address,
+                destination_port,
+                source.principal,
+                source.certificate,
+                destination.principal,
+                attributes.tls_session.sni,
+                context_extensions=extensions,
+                metadata=metadata,
+                route_metadata=route,
+            )
+        connection = (
+            source_address,
+            source_port,
+            destination_address,
+            destination_port,
+            source.principal,
+            source.certificate,
+            destination.principal,
+        )
+        surroundings = attributes.tls_session.sni, extensions, metadata, route
+        return self.http_call(connection, surroundings, request.http)
+
+    def http_call(
+        self,
+        connection: Connection,
+        surroundings: Surroundings,
+        http: attribute_context_pb2.AttributeContext.HttpRequest,
+    ) -> CheckCall:
+        """The call of an HTTP request, of which all else was read.
+
+        Raises:
+            Refusal: REQUEST_TOO_LARGE or HEADER_MALFORMED.
+        """
+        headers, repeated, raw = self._headers(http)
+        body = http.raw_body
+        text = "" if body else http.body
+        sni, extensions, metadata, route = surroundings
+        return CheckCall(
+            "http",
+            *connection,
+            sni,
+            http.id,
+            http.method,
+            http.path,
+            http.host,
+            http.scheme,
+            http.protocol,
+            headers,
+            repeated,
+            raw,
+            text.encode() if text else body,
+            headers.get(_PARTIAL_BODY, "false") != "false",
+            http.size,
+            extensions,
+            metadata,
+            route,
+            bool(text),
+        )
+
+    def _headers(
+        self, http: attribute_context_pb2.AttributeContext.HttpRequest
+    ) -> tuple[dict[str, str], frozenset[str], bool]:
+        """Answer (name -> value, repeated names, whether raw bytes were visible)."""
+        if http.HasField("header_map"):
+            return *self._listed(http.header_map.headers), True
+        fields = http.headers
+        headers = {name: fields[name] for name in fields}  # its `items` goes through Python code
+        every_name = "".join(headers)
+        self._check(len(headers), every_name, "".join(headers.values()))
+        if every_name.islower():
+            return headers, _NONE, False
+        return *_joined(map(str.lower, headers), headers.values()), False
+
+    def _listed(self, fields: Iterable[object]) -> tuple[dict[str, str], frozenset[str]]:
+        """Answer (name -> value, repeated names) of the form that shows bytes."""
+        names, values = self._raw_headers(fields)
+        self._check(len(names), "".join(names), "".join(values))
+        names = [name.lower() for name in names]
+        headers = dict(zip(names, values, strict=True))
+        return (headers, _NONE) if len(headers) == len(names) else _joined(names, values)
+
+    def _check(self, count: int, every_name: str, every_value: str) -> None:
+        settings = self._settings
+        if count > settings.max_headers or len(every_name) + len(every_value) > settings.max_header_bytes:
+            raise Refusal(Reason.REQUEST_TOO_LARGE, "headers")
+        # RFC 9110 section 5.5: these never belong in a field value; here they would let one value be read as two. Nor
+        # in a name, where one would be taken for the end of it.
+        if "\n" in every_value or "\r" in every_value or "\0" in every_value or "\n" in every_name:
+            raise Refusal(Reason.HEADER_MALFORMED, "control character")
+
+    def _raw_headers(self, fields: Iterable[object]) -> tuple[list[str], list[str]]:
+        names: list[str] = []
+        values: list[str] = []
+        for field in fields:
+            octets: bytes = field.raw_value or field.value.encode()  # type: ignore[attr-defined]  # no types generated
+            try:
+                values.append(octets.decode())
+            except UnicodeDecodeError:
+                if self._settings.non_utf8_headers == "refuse":
+                    raise Refusal(Reason.HEADER_MALFORMED, "not UTF-8") from None
+                continue
+            names.append(field.key)  # type: ignore[attr-defined]  # no types generated
+        return names, values
+
+    def _metadata(self, context: object, namespaces: tuple[str, ...]) -> Mapping[str, Value]:
+        """Answer the wanted namespaces as plain values."""
+        known = context.filter_metadata  # type: ignore[attr-defined]  # no types generated
+        return {name: _Plain(self._settings).struct(known[name], 0) for name in namespaces if name in known}
+
+
+def connection_of(call: CheckCall) -> Connection:
+    """What a call says of its connection."""
+    return (
+        call.source_address,
+        call.source_port,
+        call.destination_address,
+        call.destination_port,
+        call.principal,
+        call.certificate,
+        call.destination_principal,
+    )
+
+
+def surroundings_of(call: CheckCall) -> Surroundings:
+    """What a call says besides its connection and its request."""
+    return call.sni, call.context_extensions, call.metadata, call.route_metadata
 
 
 def decode(message: bytes, settings: DecodeSettings) -> CheckCall:
-    """Read one CheckRequest.
-
-    Raises:
-        Refusal: REQUEST_MALFORMED, REQUEST_TOO_LARGE or HEADER_MALFORMED.
-
-    Cost: about 10 us for a request of 2 kB with a certificate.
-    """
-    wire = external_auth_pb2.CheckRequest()
-    try:
-        wire.ParseFromString(message)
-    except DecodeError:
-        raise Refusal(Reason.REQUEST_MALFORMED, "not a CheckRequest") from None
-    attributes = wire.attributes
-    source, destination, request = attributes.source, attributes.destination, attributes.request
-    source_address, source_port = _address(source.address)
-    destination_address, destination_port = _address(destination.address)
-    common = {
-        "source_address": source_address,
-        "source_port": source_port,
-        "destination_address": destination_address,
-        "destination_port": destination_port,
-        "principal": source.principal,
-        "certificate": source.certificate,
-        "destination_principal": destination.principal,
-        "sni": attributes.tls_session.sni,
-        "context_extensions": dict(attributes.context_extensions),
-        "metadata": _metadata(attributes.metadata_context, settings.metadata_namespaces, settings),
-        "route_metadata": _metadata(attributes.route_metadata_context, settings.route_metadata_namespaces, settings),
-    }
-    if not request.HasField("http"):
-        # The network filter always names both ends; a message with neither is not from a filter at all.
-        if not (source_address and destination_address):
-            raise Refusal(Reason.REQUEST_MALFORMED, "no attributes of a request or a connection")
-        return CheckCall(layer="tcp", **common)
-    http = request.http
-    headers, repeated, raw = _headers(http, settings)
-    return CheckCall(
-        layer="http",
-        time=request.time.seconds + request.time.nanos / 1e9,
-        stream_id=http.id,
-        method=http.method,
-        path=http.path,
-        host=http.host,
-        scheme=http.scheme,
-        protocol=http.protocol,
-        headers=headers,
-        repeated_headers=repeated,
-        raw_headers=raw,
-        body=http.raw_body or http.body.encode(),
-        body_partial=headers.get(_PARTIAL_BODY, "false") != "false",
-        size=http.size,
-        **common,
-    )
+    """As `Decoder.decode` does, once."""
+    return Decoder(settings).decode(message)
 
 
 def _address(address: object) -> tuple[str, int]:
@@ -108,50 +238,17 @@ def _address(address: object) -> tuple[str, int]:
     return host or address.pipe.path, socket.port_value  # type: ignore[attr-defined]  # likewise
 
 
-def _headers(
-    http: attribute_context_pb2.AttributeContext.HttpRequest, settings: DecodeSettings
-) -> tuple[dict[str, str], frozenset[str], bool]:
-    """Answer (name -> value, repeated names, whether raw bytes were visible)."""
-    if http.HasField("header_map"):
-        pairs: Iterable[tuple[str, str]] = _raw_headers(http.header_map.headers, settings)
-        raw = True
-    else:
-        pairs, raw = http.headers.items(), False
+def _joined(names: Iterable[str], values: Iterable[str]) -> tuple[dict[str, str], frozenset[str]]:
+    """The headers, repeated ones joined as the proxy joins those of the map form (RFC 9110 section 5.3)."""
     headers: dict[str, str] = {}
     repeated: set[str] = set()
-    size = 0
-    for key, value in pairs:
-        name = key.lower()
-        size += len(name) + len(value)
+    for name, value in zip(names, values, strict=True):
         if name in headers:
-            # The proxy joins repeated fields of the map form in the same way (RFC 9110 section 5.3).
             repeated.add(name)
             headers[name] = f"{headers[name]},{value}"
         else:
             headers[name] = value
-        if size > settings.max_header_bytes or len(headers) > settings.max_headers:
-            raise Refusal(Reason.REQUEST_TOO_LARGE, "headers")
-        if _FORBIDDEN_IN_HEADER.search(value):
-            raise Refusal(Reason.HEADER_MALFORMED, "control character")
-    return headers, frozenset(repeated), raw
-
-
-def _raw_headers(fields: Iterable[object], settings: DecodeSettings) -> Iterable[tuple[str, str]]:
-    for field in fields:
-        octets: bytes = field.raw_value or field.value.encode()  # type: ignore[attr-defined]  # no types generated
-        try:
-            yield field.key, octets.decode()  # type: ignore[attr-defined]  # no types generated
-        except UnicodeDecodeError:
-            if settings.non_utf8_headers == "refuse":
-                raise Refusal(Reason.HEADER_MALFORMED, "not UTF-8") from None
-
-
-def _metadata(context: object, namespaces: tuple[str, ...], settings: DecodeSettings) -> Mapping[str, Value]:
-    """Answer the wanted namespaces as plain values."""
-    if not namespaces:
-        return {}
-    known = context.filter_metadata  # type: ignore[attr-defined]  # no types generated
-    return {name: _Plain(settings).struct(known[name], 0) for name in namespaces if name in known}
+    return headers, frozenset(repeated)
 
 
 class _Plain:

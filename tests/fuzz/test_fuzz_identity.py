@@ -16,12 +16,14 @@ import identity_pki as pki
 import msgspec
 
 from authz.errors import Refusal
-from authz.identity.bundles import Trust
+from authz.identity.bundles import Trust, TrustBundle
 from authz.identity.inventory import EMPTY_INVENTORY
+from authz.identity.proofs import Covered, hash_of
 from authz.identity.resolve import IdentityResolver, IdentitySettings
-from authz.identity.spiffe import parse_spiffe_id
+from authz.identity.transactions import TransactionSettings, TransactionVerifier
 from authz.identity.x509 import parse_svid
-from authz.model import CheckCall, Subject
+from authz.model import CheckCall, Subject, Transaction
+from authz.spiffe import parse_spiffe_id
 
 ROOT = pki.authority()
 LEAF = ROOT.issue(dns=("a.example",))
@@ -39,6 +41,33 @@ RESOLVER = IdentityResolver(
     ),
     Trust({pki.TD: ROOT.bundle(keys=KEYS)}, {}),
     EMPTY_INVENTORY,
+)
+WITNESSED = msgspec.convert(
+    {"trust_domain": "prod.example", "wimse": {"audiences": ["ledger"], "max_proofs": 1_000}}, IdentitySettings
+)
+HOLDER = {**pki.jwk(pki.EC_KEY, alg="ES256"), "kid": "k1"}
+WIT = pki.token({"sub": pki.PLANNER, "exp": pki.NOW + 300, "cnf": {"jwk": HOLDER}}, typ="wit+jwt")
+WPT = pki.token({"aud": "ledger", "exp": pki.NOW + 60, "jti": "0123456789", "wth": hash_of(WIT)}, typ="wpt+jwt")
+TTS = "https://tts.example"
+TRANSACTIONS = TransactionVerifier(
+    msgspec.convert({"issuers": [{"issuer": TTS, "jwks": "t", "audiences": ["prod.example"]}]}, TransactionSettings),
+    {TTS: KEYS},
+    frozenset({pki.TD}),
+    5.0,
+    16,
+)
+TXN = pki.token(
+    {
+        "iat": pki.NOW - 10,
+        "exp": pki.NOW + 300,
+        "aud": "prod.example",
+        "txn": "t-1",
+        "sub": "alice",
+        "req_wl": pki.PLANNER,
+        "scope": "pay",
+        "tctx": {"a": [1, {"b": None}]},
+    },
+    typ="txntoken+jwt",
 )
 ELEMENT = (
     f'By={EDGE};Hash={pki.fingerprint(LEAF)};Cert="{pki.url_pem(LEAF)}";Chain="{pki.url_pem(LEAF, ROOT.certificate)}";'
@@ -142,3 +171,28 @@ def test_damaged_json_under_a_valid_signature(header_tail, claims_tail):
     claims = pki.json.dumps(pki.svid_claims())[:-1] + claims_tail
     identify(token=pki.sign(header, claims))
     identify(token=pki.sign(header + "}", claims + "}"))
+
+
+@given(damages, damages)
+def test_damaged_identity_tokens_and_proofs(of_token, of_proof):
+    trust = Trust({pki.TD: TrustBundle(pki.TD, wit_keys=KEYS)}, {})
+    resolver = IdentityResolver(WITNESSED, trust, EMPTY_INVENTORY, covered=Covered("txn-token", ("authz-grant",)))
+    token, proof = damaged(WIT, of_token), damaged(WPT, of_proof)
+    call = CheckCall("http", path="/", headers={"workload-identity-token": token, "workload-proof-token": proof})
+    try:
+        subject = resolver.identify(call, pki.NOW)
+    except Refusal:
+        return
+    assert subject.id == pki.PLANNER
+    assert (token, proof) == (WIT, WPT)
+
+
+@given(damages)
+def test_damaged_transaction_tokens(changes):
+    text = damaged(TXN, changes)
+    try:
+        found = TRANSACTIONS.verify(CheckCall("http", headers={"txn-token": text}), pki.NOW)
+    except Refusal:
+        return
+    assert isinstance(found, Transaction)
+    assert (found.subject, text) == (f"{TTS}#alice", TXN)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from authz.errors import Reason
 from authz.extauthz.request import DecodeSettings, decode
 from authz.extauthz.response import Encoder, ResponseSettings
-from authz.model import AccessRequest, CheckCall, Decision, Effect, Kind, Outcome, Subject, Target
+from authz.model import AccessRequest, Asked, CheckCall, Decision, Effect, Kind, Outcome, Subject, Target
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -92,7 +92,8 @@ def test_an_independent_decoder_reads_our_answers_as_we_meant_them(text, reason)
     call = CheckCall(layer="http", method="GET", host="h", path="/", headers={"x-authz-forged": "1"})
     request = AccessRequest(subject=subject, target=Target(), sub={"id": text}, obj={}, act={}, env={"task": {}})
     effect = Effect.ALLOW if reason is Reason.ALLOWED else Effect.DENY
-    outcome = Outcome("d1", Decision(effect, reason), call, subject, request, 0.0, 0.0)
+    asked = Asked(Target(), {}, "http", "GET", {"id": "t", "purpose": ""})
+    outcome = Outcome("d1", Decision(effect, reason), call, subject, request, 0.0, 0.0, asked)
     encoder = Encoder(ResponseSettings())
     octets = (encoder.allow if effect is Effect.ALLOW else encoder.deny)(outcome)
     with warnings.catch_warnings():

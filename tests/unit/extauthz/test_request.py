@@ -53,7 +53,7 @@ def test_every_field_that_a_decision_needs_is_read():
     assert (call.source_address, call.source_port) == ("10.0.0.1", 40000)
     assert (call.destination_address, call.destination_port) == ("10.0.0.2", 443)
     assert (call.principal, call.certificate) == ("spiffe://td/a", "PEM")
-    assert (call.destination_principal, call.sni, call.time) == ("spiffe://td/envoy", "h", 100.5)
+    assert (call.destination_principal, call.sni) == ("spiffe://td/envoy", "h")
     assert call.context_extensions == {"route": "r1"}
     assert call.request_id == "rid"
     assert call.raw_headers is False
@@ -97,6 +97,15 @@ def test_a_header_with_nul_or_line_break_is_refused_in_both_forms(value):
     assert refused(raw) is Reason.HEADER_MALFORMED
     mapped = message()
     mapped.attributes.request.http.headers["x"] = value.decode()
+    assert refused(mapped) is Reason.HEADER_MALFORMED
+
+
+def test_a_name_with_a_line_break_is_refused_in_both_forms():
+    raw = message()
+    raw_header(raw, "x-a\nx-b", b"1")
+    assert refused(raw) is Reason.HEADER_MALFORMED
+    mapped = message()
+    mapped.attributes.request.http.headers["x-a\nx-b"] = "1"
     assert refused(mapped) is Reason.HEADER_MALFORMED
 
 

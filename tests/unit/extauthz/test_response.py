@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from authz.errors import ConfigError, Reason
 from authz.extauthz.mutations import MutationSettings
 from authz.extauthz.response import Encoder, ResponseSettings
-from authz.model import AccessRequest, CheckCall, Decision, Effect, Kind, Outcome, RuleRef, Subject, Target
+from authz.model import AccessRequest, Asked, CheckCall, Decision, Effect, Kind, Outcome, RuleRef, Subject, Target
 
 SUBJECT = Subject(id="spiffe://td/a", kind=Kind.WORKLOAD)
 CALL = CheckCall(layer="http", method="GET", host="h", path="/")
@@ -29,7 +30,14 @@ def outcome(reason, call=CALL, *, subject=SUBJECT, sub=None, obligations=()):
         obligations=obligations,
     )
     return Outcome(
-        decision_id="d1", decision=decision, call=call, subject=subject, request=request, time=0.0, latency_seconds=0.0
+        decision_id="d1",
+        decision=decision,
+        call=call,
+        subject=subject,
+        request=request,
+        time=0.0,
+        latency_seconds=0.0,
+        asked=Asked(target=Target(), obj={}, protocol="http", name="GET", task={"id": "t1", "purpose": ""}),
     )
 
 
@@ -244,3 +252,40 @@ def test_an_unknown_set_in_always_is_refused_at_start():
 def test_a_statement_prefix_that_would_strip_too_much_is_refused_at_start(prefix):
     with pytest.raises(ConfigError, match="statement_prefix"):
         Encoder(ResponseSettings(statement_prefix=prefix))
+
+
+def test_an_allow_remembered_for_one_call_is_never_the_answer_to_another():
+    """One encoder that remembers, asked for calls that differ in one thing, beside a new one for each."""
+    settings = ResponseSettings(
+        mutations={
+            "who": MutationSettings(set_request_headers={"x-team": "{sub.team}"}, set_query_parameters={"q": "1"}),
+            "none": MutationSettings(remove_request_headers=("cookie",)),
+        }
+    )
+    one = outcome(Reason.ALLOWED, obligations=(("apply", "who"),))
+    decision, call = one.decision, one.call
+    rule = RuleRef("p", "policy.csv", 4, "p, x")
+    task = msgspec.structs.replace(one.asked, task={"id": "t2", "purpose": ""})
+    team = msgspec.structs.replace(one.request, sub={"id": SUBJECT.id, "team": "blue"})
+    others = [
+        {"decision_id": "d2"},
+        {"asked": task},
+        {"request": team},
+        {"subject": Subject(id="spiffe://td/b")},
+        {"decision": msgspec.structs.replace(decision, policy_version="v2")},
+        {"decision": msgspec.structs.replace(decision, rule=rule)},
+        {"decision": msgspec.structs.replace(decision, obligations=(("apply", "none"),))},
+        {"decision": msgspec.structs.replace(decision, obligations=())},
+        {"call": CheckCall(layer="tcp")},
+        {"call": msgspec.structs.replace(call, path="")},
+        {"call": msgspec.structs.replace(call, headers={"x-authz-forged": "1"})},
+    ]
+    remembering = Encoder(settings)
+    answers = set()
+    for changed in ({}, *others, {}, *others):
+        each = msgspec.structs.replace(one, **changed)
+        octets = remembering.allow(each)
+        fresh = Encoder(settings).allow(each)
+        assert CheckResponse.FromString(octets) == CheckResponse.FromString(fresh)
+        answers.add(CheckResponse.FromString(octets).SerializeToString(deterministic=True))
+    assert len(answers) == len(others) + 1
