@@ -16,7 +16,15 @@ def read_document(path: Path, max_bytes: int) -> Mapping[str, object]:
     Raises:
         ConfigError: it cannot be read, or is not a table in that form, with the line.
     """
-    text = read_text(path, max_bytes)
+    return parse_document(read_text(path, max_bytes), path)
+
+
+def parse_document(text: str, path: Path) -> Mapping[str, object]:
+    """The table in a text; the name that it goes by ends in `.toml` or `.json`.
+
+    Raises:
+        ConfigError: it is not a table in that form, with the line.
+    """
     if path.suffix == ".toml":
         try:
             return tomllib.loads(text)

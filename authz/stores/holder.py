@@ -96,7 +96,15 @@ class Reloader(Generic[_T]):
         self._poll_seconds = settings.poll_seconds
         self._on_reload = on_reload
         self._on_failure = on_failure
+        self.on_same: Callable[[], None] | None = None
+        """Told of each look that found nothing new; with it, files are looked at also where others have them read."""
         self._asked = asyncio.Event()
+        self._watches = True
+        self._reloading = asyncio.Lock()
+
+    def watch(self, on: bool) -> None:  # noqa: FBT001 - one question, one answer
+        """Say whether to look for changes; without, files are read when `reload_now` says so."""
+        self._watches = on
 
     async def run(self) -> None:
         """Poll until cancelled. Nothing that goes wrong with a file ends it."""
@@ -104,7 +112,8 @@ class Reloader(Generic[_T]):
             try:
                 await asyncio.wait_for(self._asked.wait(), self._poll_seconds)
             except TimeoutError:
-                await self.poll()
+                if self._watches or self.on_same is not None:
+                    await self.poll()
             else:
                 self._asked.clear()
                 await self.reload()
@@ -121,11 +130,18 @@ class Reloader(Generic[_T]):
             self._on_failure(_explain(error))
             return
         at_rest, self._last_look = seen == self._last_look, seen
-        if at_rest and seen != self._handled:
+        if seen == self._handled:
+            if self.on_same is not None:
+                self.on_same()
+        elif at_rest and self._watches:
             await self.reload()
 
     async def reload(self) -> bool:
         """Build anew off the event loop and swap; on any error the snapshot in force stays. Answer whether it went."""
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
         try:
             snapshot = await asyncio.to_thread(self._source.build)
         except Exception as error:  # noqa: BLE001 - I11: whatever is wrong with the new one, the good one goes on

@@ -29,14 +29,17 @@ class Fetched(msgspec.Struct, frozen=True):
 class HttpsFetcher:
     """Fetches documents from one URL."""
 
-    def __init__(self, url: str, *, ca_file: str, timeout_seconds: float, max_bytes: int) -> None:
-        """`ca_file`: the authorities that may vouch for the server; "": those of the system.
+    def __init__(
+        self, url: str, *, ca_file: str, timeout_seconds: float, max_bytes: int, accept: str = "application/json"
+    ) -> None:
+        """`ca_file`: the authorities that may vouch for the server; "": those of the system. `accept`: a media type.
 
         Raises:
             FetchError: the URL is not one of HTTPS, or the authorities cannot be loaded.
         """
         check_url(url)
         self._url = url
+        self._accept = accept
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         try:
@@ -51,7 +54,7 @@ class HttpsFetcher:
         Raises:
             FetchError: no answer in time, an answer that is too large, or one that is not the document.
         """
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "authz"}
+        headers = {"Accept": self._accept, "Accept-Encoding": "identity", "User-Agent": "authz"}
         if etag:
             headers["If-None-Match"] = etag
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - check_url leaves https only

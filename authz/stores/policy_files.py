@@ -6,9 +6,15 @@ from typing import Annotated
 
 import msgspec
 
+from authz.decision.contexts import ContextSettings
 from authz.errors import PolicyError
 from authz.policy.limits import PolicyLimits
+from authz.stores.bundle_source import BundleSettings
+from authz.stores.database_source import DatabaseSettings
+from authz.stores.history import HistorySettings
+from authz.stores.policy_source import PolicyText
 from authz.stores.reading import UnreadableError, read_text
+from authz.stores.user_functions import FunctionSettings
 
 _WILDCARDS = frozenset("*?[")
 _POLICY_SUFFIX = ".csv"
@@ -28,15 +34,21 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The most policy files."""
     limits: PolicyLimits = PolicyLimits()
     """Bounds on what the files may contain."""
+    bundle: BundleSettings | None = None
+    """A signed bundle from which all of it comes; `model` and `policies` are then not read."""
+    database: DatabaseSettings | None = None
+    """A SQL table from which the rules come; `policies` are then not read, `model` is."""
+    contexts: ContextSettings | None = None
+    """Which sections of the model decide which requests, where it has several; unset: `r`, `p`, `e` and `m` all."""
+    functions: dict[str, FunctionSettings] = {}
+    """Functions of your own that policies may call, by name."""
+    history: HistorySettings = HistorySettings()
+    """How many earlier policies stay in memory."""
 
-
-class PolicyText(msgspec.Struct, frozen=True):
-    """The model and policy files as they were read; names are as configured."""
-
-    model_file: str
-    model: str
-    policies: tuple[tuple[str, str], ...]
-    """(file, text), in the order in which rules count."""
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield (key, message) for what the types cannot say."""
+        if self.bundle is not None and self.database is not None:
+            yield "", "rules come from a bundle or from a database, not from both"
 
 
 class PolicyFiles:
@@ -75,6 +87,9 @@ class PolicyFiles:
             paths.add(path.parent if _WILDCARDS.intersection(path.name) else path)
             paths.update(self._base / name for name in self._expand(entry))
         return sorted(paths)
+
+    def accepted(self) -> None:
+        """Nothing to remember of files."""
 
     def _expand(self, entry: str) -> Iterator[str]:
         """The files that one entry of `policies` means, by names that start as the entry does."""

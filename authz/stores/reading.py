@@ -49,7 +49,15 @@ def read_text(path: Path, max_bytes: int) -> str:
     Raises:
         UnreadableError: as `read_bytes`, or it is not UTF-8, with the line.
     """
-    content = read_bytes(path, max_bytes)
+    return decode_text(read_bytes(path, max_bytes), path)
+
+
+def decode_text(content: bytes, path: Path) -> str:
+    """The text in a file's content.
+
+    Raises:
+        UnreadableError: it is not UTF-8, with the line.
+    """
     try:
         return content.decode("utf-8", "strict")
     except UnicodeDecodeError as error:

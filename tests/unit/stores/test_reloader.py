@@ -353,3 +353,21 @@ def test_special_files_and_missing_ones_have_a_fingerprint_too(tmp_path: Path):
     assert found == watch.look([tmp_path / "pipe", tmp_path / "missing"], 9e9)
     (tmp_path / "missing").write_text("here")
     assert found != watch.look([tmp_path / "pipe", tmp_path / "missing"], 9e9)
+
+
+async def test_who_wants_to_know_is_told_that_nothing_is_new(bench: Bench):
+    told: list[int] = []
+    bench.reloader.on_same = lambda: told.append(bench.builds)
+    await bench.reloader.poll()
+    assert told == [1]
+    bench.write("rules/a.csv", "p, bob, data, read\n")
+    await bench.reloader.poll()
+    assert told == [1], "something is"
+    bench.reloader.watch(False)
+    await bench.reloader.poll()
+    assert (bench.builds, told) == (1, [1]), "others have it read"
+    bench.reloader.watch(True)
+    await bench.settle()
+    await bench.reloader.poll()
+    assert bench.may("bob")
+    assert told[-1] == 2
