@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
-from authz.audit.record import rfc3339
 from authz.audit.schema import VERSION, TrailGap
+from authz.audit.words import rfc3339
 
 RefusalKind = Literal["queue_full", "sink_broken"]
 

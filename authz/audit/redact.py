@@ -17,7 +17,9 @@ _SECRET_NAMES = frozenset(
         "x-forwarded-client-cert",
     }
 )
-_SECRET_WORDS = frozenset({"auth", "code", "key", "keys", "otp", "pass", "pin", "pwd", "session", "sid", "sig"})
+_SECRET_WORDS = frozenset(
+    {"auth", "code", "grant", "key", "keys", "otp", "pass", "pin", "pwd", "session", "sid", "sig"}
+)
 _SECRET_PARTS = re.compile(
     "apikey|assertion|authenti|authoriz|cookie|credential|jwt|passphrase|passwd|password|secret|sessionid|signature|token"
 )
@@ -46,8 +48,11 @@ _TOKEN_HINT = re.compile(
     r"eyj|-----b|gh[oprsu]_|github_pat|glpat-|xox|hvs\.|sk-|npm_|pypi-|aiza|akia|asia|bearer|basic|dpop|@|="
 )
 """Of lower-case text: what does not have one of these has nothing that `_TOKENS` matches."""
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What request ids mostly are: of `_TOKENS` no part can be spelt in it."""
 _DIGIT_GROUPS = re.compile(r"[0-9]+(?:[ _+-][0-9]+)*")
-_MANY_DIGITS = re.compile(r"[0-9](?:[ _+-]?[0-9]){12}")
+_DIGITS_HINT = re.compile(r"[0-9][0-9 _+-]{12}")
+"""What does not have this has no card number. It costs a fourth of a search for 13 digits, most of all in UUIDs."""
 _MIN_PAN_DIGITS, _MAX_PAN_DIGITS = 13, 19  # ISO/IEC 7812-1
 _TRAILING_DIGITS = " _+-0123456789"
 _MAX_DECODINGS = 3
@@ -104,6 +109,11 @@ def masked_path(path: str, max_chars: int) -> str:
     return masked("/".join(shown), max_chars).removesuffix(CUT) + CUT
 
 
+def is_plain_uuid(text: str) -> bool:
+    """Whether the text is a UUID of which `masked` leaves everything as it is, which it finds out for more."""
+    return _UUID.fullmatch(text) is not None and _DIGITS_HINT.search(text) is None
+
+
 def _masked_segment(segment: str) -> str:
     decoded = segment
     for _ in range(_MAX_DECODINGS):
@@ -115,9 +125,9 @@ def _masked_segment(segment: str) -> str:
 
 def _mask(text: str) -> str:
     # Nearly every text holds nothing to mask, and finding that out by the full patterns would cost four times as much.
-    if _TOKEN_HINT.search(text.lower()):
+    if not _UUID.fullmatch(text) and _TOKEN_HINT.search(text.lower()):
         text = _TOKENS.sub(_mask_token, text)
-    if _MANY_DIGITS.search(text):
+    if _DIGITS_HINT.search(text):
         text = _DIGIT_GROUPS.sub(_mask_numbers, text)
     return text
 

@@ -56,6 +56,24 @@ class CredentialRecord(_Part, frozen=True):
     lifetime_seconds: Annotated[int, _says("From issue to expiry.")] = 0
 
 
+class HopRecord(_Part, frozen=True):
+    """One party of the delegation before the caller."""
+
+    id: str
+    kind: str = ""
+    sources: Annotated[tuple[str, ...], _says("What tells of it: `grant`, `xfcc`, `transaction`.")] = ()
+
+
+class TransactionRecord(_Part, frozen=True):
+    """What the verified transaction token said; the token is never kept."""
+
+    id: str
+    issuer: str
+    fingerprint: Annotated[str, _says("SHA-256 of the token's text.")]
+    workload: Annotated[str, _says("Which workload asked for the token.")] = ""
+    scope: str = ""
+
+
 class SubjectRecord(_Part, frozen=True):
     """Who called, as resolved and verified."""
 
@@ -67,6 +85,14 @@ class SubjectRecord(_Part, frozen=True):
     credential: CredentialRecord | None = None
     token: CredentialRecord | None = None
     hops: Annotated[tuple[str, ...], _says("Oldest first, ending with this subject.")] = ()
+    chain: Annotated[
+        tuple[HopRecord, ...],
+        _says("Who acted for whom, from whom it started for, oldest first, to before the subject."),
+    ] = ()
+    transaction: TransactionRecord | None = None
+    wit: Annotated[
+        CredentialRecord | None, _says("The workload identity token; a proof for this call came with it.")
+    ] = None
     owner: str = ""
     environment: str = ""
 
@@ -109,6 +135,11 @@ class ActionRecord(_Part, frozen=True):
     http_version: Annotated[str, _says("As the proxy gives it: `HTTP/2`.")] = ""
     method: str = ""
     name: Annotated[str, _says("The operation, where the body or the catalogue names one.")] = ""
+    kind: Annotated[str, _says("The protocol of the body that it was read from: `mcp`, `a2a`, ...")] = ""
+    tool: Annotated[str, _says("The tool, skill or the like that the body names.")] = ""
+    args: Annotated[tuple[Parameter, ...], _says("The arguments that settings name.")] = ()
+    batch: Annotated[int, _says("How many actions the body asks for, where it is a batch; else 0.")] = 0
+    batch_names: Annotated[tuple[str, ...], _says("What they are called; of many the first.")] = ()
     host: str = ""
     path: Annotated[str, _says("Canonical; absent when the call was refused before its path had one reading.")] = ""
     raw_path: Annotated[str, _says("As the caller wrote it, masked; only when `path` is absent.")] = ""
@@ -137,6 +168,45 @@ class TaskRecord(_Part, frozen=True):
     purpose: str = ""
 
 
+class GrantRecord(_Part, frozen=True):
+    """The grant that the call presented, and that was accepted; its token is never kept."""
+
+    id: str
+    fingerprint: Annotated[str, _says("SHA-256 of the token's text.")]
+    issuer: str
+    origin: Annotated[str, _says("Whom the task started for.")]
+    delegators: Annotated[tuple[str, ...], _says("Who handed it on, the nearest first.")] = ()
+    parent: Annotated[str, _says("The grant that it was derived from.")] = ""
+    uses: Annotated[int, _says("How many requests it may allow in all; 0: as many as come in time.")] = 0
+    expires: Time = ""
+
+
+class StateRecord(_Part, frozen=True):
+    """How old the state was that the decision rests on."""
+
+    policy_age_ms: Annotated[int, _says("Since the policy was last known to be the newest.")] = 0
+    revocations_age_ms: Annotated[int, _says("Since the revocations were last known to be all.")] = 0
+
+
+class PassingPart(_Part, frozen=True):
+    """The fields of a `DecisionRecord` that differ from one call to the next, under the same names."""
+
+    latency_us: int = 0
+    request_id: str = ""
+    stream_id: str = ""
+    source: SourceRecord | None = None
+    task: TaskRecord | None = None
+    grant: GrantRecord | msgspec.Raw | None = None
+    state: StateRecord | None = None
+
+
+class TargetPart(_Part, frozen=True):
+    """The fields of a `DecisionRecord` that tell where a call went and what it wanted, under the same names."""
+
+    destination: DestinationRecord
+    action: ActionRecord
+
+
 class DecisionRecord(_Part, frozen=True, tag_field="event", tag="decision"):
     """One call and what was decided about it (I9)."""
 
@@ -151,6 +221,7 @@ class DecisionRecord(_Part, frozen=True, tag_field="event", tag="decision"):
     rule: RuleRecord | None = None
     obligations: tuple[Obligation, ...] = ()
     policy_version: str = ""
+    cached: Annotated[bool, _says("An earlier decision, on the same grounds, was used again.")] = False
     latency_us: int = 0
     subject: SubjectRecord | None = None
     asserted_principal: AssertedPrincipal | None = None
@@ -159,6 +230,17 @@ class DecisionRecord(_Part, frozen=True, tag_field="event", tag="decision"):
     action: Annotated[ActionRecord | None, _says("Absent when the call could not be decoded.")] = None
     resource: ResourceRecord | None = None
     task: TaskRecord | None = None
+    grant: GrantRecord | None = None
+    state: Annotated[StateRecord | None, _says("Absent where no state is shared.")] = None
+    attributes: Annotated[
+        dict[str, str], _says("All that the rules saw, `sub.id` and so on; where a rule demands `log=full`.")
+    ] = {}
+
+
+class ControlRecord(DecisionRecord, frozen=True, tag="control"):
+    """One call of the control plane, written before it is carried out: who asked for what, and whether they may."""
+
+    about: Annotated[tuple[Parameter, ...], _says("What it is about, as policies see it in `r.obj`.")] = ()
 
 
 class TrailStarted(_Part, frozen=True, tag_field="event", tag="trail_started"):
@@ -189,7 +271,35 @@ class TrailGap(_Part, frozen=True, tag_field="event", tag="trail_gap"):
     sink_broken: int = 0
 
 
-Record = DecisionRecord | TrailStarted | TrailStopped | TrailGap
+class ShadowDecision(_Part, frozen=True):
+    """What one of two policies says."""
+
+    effect: str
+    reason: str
+    detail: str = ""
+    rule: RuleRecord | None = None
+    obligations: tuple[Obligation, ...] = ()
+    policy_version: str = ""
+
+
+class ShadowDifference(_Part, frozen=True, tag_field="event", tag="shadow_difference"):
+    """A call that a candidate policy would have decided in another way; it had no effect."""
+
+    v: int
+    time: Time
+    decision_id: Annotated[str, _says("That of the call's own record.")]
+    kind: Annotated[str, _says("`newly_allowed`, `newly_denied`, `other_obligations` or `error`.")]
+    live: ShadowDecision
+    candidate: ShadowDecision
+    request_id: str = ""
+    subject: Annotated[str, _says("Who called, as the candidate's run resolved it.")] = ""
+    layer: str = ""
+    method: str = ""
+    host: str = ""
+    path: str = ""
+
+
+Record = DecisionRecord | ControlRecord | TrailStarted | TrailStopped | TrailGap | ShadowDifference
 
 
 def json_schema() -> dict[str, Any]:

@@ -41,6 +41,10 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     query_values: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
     """Query parameters whose values are recorded, masked; of all others only the name is."""
 
+    args: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
+    """Arguments of actions read from bodies whose plain values are recorded, masked; no other value is, nor what is
+    inside of an object or array. Names of credentials are not accepted."""
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, message) for each setting that contradicts another or a rule that cannot be switched off."""
         if self.destination != "stdout" and not self.destination.startswith("/"):
@@ -54,6 +58,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 yield "headers", f'"{name}" carries credentials and is never recorded'
             elif name != name.lower():
                 yield "headers", f'"{name}" must be in lower case'
-        for name in self.query_values:
-            if name_is_secret(name):
-                yield "query_values", f'"{name}" carries credentials and is never recorded'
+        for setting in ("query_values", "args"):
+            for name in getattr(self, setting):
+                if name_is_secret(name):
+                    yield setting, f'"{name}" carries credentials and is never recorded'

@@ -6,21 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from authz.audit.capture import Capture, capture
 from authz.audit.gap import Gap
-from authz.audit.record import Recorder, rfc3339
+from authz.audit.record import Recorder
 from authz.audit.schema import VERSION, Record, TrailStarted, TrailStopped
 from authz.audit.settings import AuditSettings
 from authz.audit.sink import Sink, open_sink
+from authz.audit.words import rfc3339
 from authz.errors import ConfigError
 from authz.model import Outcome
 
-_RECORDS_PER_TURN = 8
-_TURN_SECONDS = 0.00005
-"""Between so many records the writer lets go of the interpreter: a request that came meanwhile must not wait for a
-whole batch to be put in words (the interpreter itself would make it wait 5 ms)."""
-
-_DECISION = b'{"event":"decision"'
+_DECISION = (b'{"event":"decision"', b'{"event":"control"')
 
 
 class AuditTrail:
@@ -47,10 +42,9 @@ class AuditTrail:
         self._sink = sink or open_sink(settings.destination, fsync=settings.fsync == "batch")
         self._clock = clock
         self._recorder = Recorder(settings)
-        self._headers = self._recorder.headers
         self._limit = settings.queue_records
         self._wake_at = min(settings.batch_records, max(1, settings.queue_records // 2))
-        self._queue: deque[Capture] = deque()
+        self._queue: deque[bytes] = deque()
         self._running = False
         self._broken = False  # the last attempt to write failed
         self._reopen = False
@@ -89,13 +83,13 @@ class AuditTrail:
 
         False, exactly when: as many records wait as `queue_records` allows; or the last attempt to write failed and
         none has succeeded since; or the trail was closed or not yet started. What was accepted before is kept and tried
-        again. Cost: about 2 us.
+        again. Cost: that of wording the record, see `Recorder.line`; writing is done by a thread of its own.
         """
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._limit or self._broken or not self._running:
             return self._refuse()
-        queue.append(capture(outcome, self._headers))
+        queue.append(self._line(outcome))
         if waiting == self._wake_at:
             self._wake.set()
         return True
@@ -153,27 +147,24 @@ class AuditTrail:
             self._write()
 
     def _fill(self) -> None:
-        """Put the next batch in words, unless one is left over from a failure."""
+        """Take the next batch, unless one is left over from a failure."""
         if self._lines:
             return
         gap = self._gap.take()
         if gap:
             self._append(gap)
-        for turn in range(min(len(self._queue), self._settings.batch_records)):
-            self._lines.append(self._line(self._queue.popleft()))
-            # Past half of the queue the trail comes first: a paused writer would soon mean denied calls (I9).
-            if turn % _RECORDS_PER_TURN == _RECORDS_PER_TURN - 1 and len(self._queue) < self._limit // 2:
-                time.sleep(_TURN_SECONDS)
+        for _ in range(min(len(self._queue), self._settings.batch_records)):
+            self._lines.append(self._queue.popleft())
 
-    def _line(self, captured: Capture) -> bytes:
+    def _line(self, outcome: Outcome) -> bytes:
         try:
-            return self._recorder.line(captured)
+            return self._recorder.line(outcome)
         except Exception as error:  # noqa: BLE001 - whatever it holds, the call stays on record (I9)
             fault = type(error).__name__
             if fault not in self._told:  # once: a caller that found out how must not fill the log, too
                 self._told.add(fault)
                 self._report(f"audit: a record could not be put in words and is kept in short: {fault}")
-            return self._recorder.bare_line(captured, fault)
+            return self._recorder.bare_line(outcome, fault)
 
     def _append(self, record: Record) -> None:
         self._lines.append(self._recorder.encode(record))

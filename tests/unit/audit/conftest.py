@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from authz.audit.capture import capture
 from authz.audit.record import Recorder
 from authz.audit.settings import AuditSettings
 from authz.errors import Reason
 from authz.model import (
-    AccessRequest,
+    Asked,
     CheckCall,
     Credential,
     Decision,
@@ -68,11 +67,9 @@ def subject() -> Subject:
 
 
 @pytest.fixture
-def request_(subject: Subject) -> AccessRequest:
-    return AccessRequest(
-        subject=subject,
+def asked() -> Asked:
+    return Asked(
         target=Target("POST", "api.prod.example", 0, "/v1/accounts/7", "dry_run=1&access_token=abcdefgh"),
-        sub={},
         obj={
             "type": "account",
             "id": "accounts/7",
@@ -80,8 +77,9 @@ def request_(subject: Subject) -> AccessRequest:
             "environment": "production",
             "cardholder_data": True,
         },
-        act={"name": "account.update", "protocol": "http"},
-        env={"task": {"id": "task-9", "purpose": "month-end close"}},
+        protocol="http",
+        name="account.update",
+        task={"id": "task-9", "purpose": "month-end close"},
     )
 
 
@@ -98,13 +96,14 @@ def decision() -> Decision:
 
 
 @pytest.fixture
-def outcome(call: CheckCall, subject: Subject, request_: AccessRequest, decision: Decision) -> Outcome:
+def outcome(call: CheckCall, subject: Subject, asked: Asked, decision: Decision) -> Outcome:
     return Outcome(
         decision_id="d-1",
         decision=decision,
         call=call,
         subject=subject,
-        request=request_,
+        request=None,
+        asked=asked,
         time=STARTED,
         latency_seconds=0.000_042,
     )
@@ -116,7 +115,7 @@ def recorded(outcome: Outcome) -> Callable[..., Any]:
 
     def record(settings: AuditSettings | None = None, **parts: Any) -> Any:
         recorder = Recorder(settings or AuditSettings())
-        line = recorder.line(capture(msgspec.structs.replace(outcome, **parts), recorder.headers))
+        line = recorder.line(msgspec.structs.replace(outcome, **parts))
         assert line.endswith(b"}\n")
         assert line.count(b"\n") == 1
         return msgspec.json.decode(line)

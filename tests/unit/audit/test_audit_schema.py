@@ -48,9 +48,9 @@ def test_records_of_every_shape_keep_to_the_published_schema(recorded):
     schema = json.loads(PUBLISHED.read_text())
     records = [
         recorded(),
-        recorded(request=None),
-        recorded(subject=None, request=None),
-        recorded(call=None, subject=None, request=None, decision=Decision(Effect.DENY, Reason.REQUEST_MALFORMED)),
+        recorded(asked=None),
+        recorded(subject=None, asked=None),
+        recorded(call=None, subject=None, asked=None, decision=Decision(Effect.DENY, Reason.REQUEST_MALFORMED)),
         {"event": "trail_gap", "v": 1, "time": "t", "pid": 1, "since": "t", "until": "t", "queue_full": 2},
     ]
     assert [faults(record, schema, schema) for record in records] == [[]] * len(records)

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
+from authz.decision.cache import CacheSettings, DecisionCache, Entry, LocalEpoch
 from authz.errors import Reason
-from authz.model import Decision, Effect, Outcome
+from authz.identity.sharing import SharingTracker
+from authz.identity.sharing_settings import SharingSettings
+from authz.model import CheckCall, Decision, Effect, Outcome, Subject
 from authz.telemetry.metrics import AUDIT_OUTCOMES, CHECK_SECONDS, IDENTITY_PREFIXES, LAG_SECONDS, Metrics, Tally
 
 
@@ -168,3 +171,35 @@ def _time(call) -> float:
     for _ in range(2000):
         call()
     return (time.perf_counter() - started) / 2000
+
+
+def test_the_decision_cache_is_watched():
+    cache = DecisionCache(CacheSettings(), LocalEpoch())
+    cache.find(snapshot := object(), ("a",), 0, 1.0)
+    cache.keep(snapshot, ("a",), Entry(Decision(Effect.ALLOW, Reason.ALLOWED), (b"x",), Subject(), 1.0, 9.0, 0))
+    cache.find(snapshot, ("a",), 0, 2.0)
+    metrics = Metrics("1")
+    metrics.watch_cache(cache)
+    told = metrics.render().decode()
+    assert 'authz_cache_hits_total{effect="allow"} 1.0' in told
+    assert 'authz_cache_misses_total{why="absent"} 1.0' in told
+    assert 'authz_cache_entries{effect="allow"} 1.0' in told
+    assert 'authz_cache_policy_decisions_total{policy="",used="again"} 1.0' in told
+    assert 'authz_cache_policy_decisions_total{policy="",used="afresh"} 1.0' in told
+    assert f"authz_cache_bytes {float(cache.bytes)}" in told
+    assert cache.bytes > 0
+    assert "authz_cache_uncacheable_total 0.0" in told
+
+
+def test_shared_identities(metrics):
+    assert "authz_shared_identities" not in samples(metrics)
+    tracker = SharingTracker(SharingSettings())
+    metrics.watch_sharing(tracker)
+    assert value(metrics, "authz_shared_identities") == 0
+    subject = Subject(id="spiffe://td/a")
+    for moment, address in ((0.0, "10.0.0.1"), (1.0, "10.0.0.2"), (70.0, "10.0.0.1")):
+        tracker.observe(CheckCall("http", source_address=address), subject, 1_000.0 + moment)
+    assert value(metrics, "authz_shared_identities") == 1
+    assert value(metrics, "authz_watched_identities") == 1
+    assert value(metrics, "authz_sharing_detected_total") == 1
+    assert value(metrics, "authz_sharing_forgotten_total") == 0
