@@ -1,7 +1,7 @@
 """The admin listener: `/livez`, `/readyz` and `/metrics` over HTTP/1.1, read only."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import msgspec
@@ -26,12 +26,14 @@ Answer = tuple[int, bytes, bytes]
 class AdminApp:
     """The ASGI application of the admin listener."""
 
-    def __init__(self, readiness: Readiness, metrics: Callable[[], bytes], metrics_type: str) -> None:
+    def __init__(
+        self, readiness: Readiness, metrics: Callable[[], bytes | Awaitable[bytes]], metrics_type: str
+    ) -> None:
         """Answer from `readiness` and from what `metrics` renders, in the format that `metrics_type` names."""
         self._readiness = readiness
         self._metrics = metrics
         self._metrics_type = metrics_type.encode("ascii")
-        self._pages: dict[str, Callable[[], Answer]] = {
+        self._pages: dict[str, Callable[[], Answer | Awaitable[Answer]]] = {
             "/livez": self._live,
             "/readyz": self._ready,
             "/metrics": self._show_metrics,
@@ -51,7 +53,8 @@ class AdminApp:
             status, kind, body = 405, _TEXT, b"only GET and HEAD\n"
             extra.append((b"allow", b"GET, HEAD"))
         else:
-            status, kind, body = page()
+            answer = page()
+            status, kind, body = answer if isinstance(answer, tuple) else await answer
         headers = [
             (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
@@ -71,8 +74,9 @@ class AdminApp:
         body: dict[str, Any] = {"ready": not failing, "failing": failing}
         return (503 if failing else 200), _JSON, msgspec.json.encode(body) + b"\n"
 
-    def _show_metrics(self) -> Answer:
-        return 200, self._metrics_type, self._metrics()
+    async def _show_metrics(self) -> Answer:
+        text = self._metrics()
+        return 200, self._metrics_type, text if isinstance(text, bytes) else await text
 
 
 class AdminServer:

@@ -32,6 +32,9 @@ class Admission:
         self.margin = settings.deadline_margin_seconds
         self.max_lag_share = settings.max_lag_share
         self._settings = settings
+        self.max_inflight = settings.max_inflight_calls
+        """More are refused."""
+        self._max_deadline = settings.max_deadline_seconds
         self._default = min(settings.default_deadline_seconds, settings.max_deadline_seconds)
         self._observer = observer
         self._measured = 0.0
@@ -45,7 +48,11 @@ class Admission:
             Refusal: OVERLOADED; the call is counted as begun all the same, until `leave`.
         """
         self.inflight += 1
-        if self.inflight > self._settings.max_inflight_calls:
+        self.demand_room()
+
+    def demand_room(self) -> None:
+        """Return if no more calls are in flight than may be; raises what `enter` does."""
+        if self.inflight > self.max_inflight:
             raise Refusal(Reason.OVERLOADED, "too many calls in flight")
 
     def leave(self) -> None:
@@ -54,9 +61,27 @@ class Admission:
 
     def claim(self, seconds: float | None, arrived: float) -> "Claim":
         """Answer what a call, first seen at `arrived`, may take, when its caller gave it `seconds` (None: not said)."""
-        return Claim(
-            self, self._default if seconds is None else min(seconds, self._settings.max_deadline_seconds), arrived
-        )
+        return Claim(self, self.deadline(seconds), arrived)
+
+    def deadline(self, seconds: float | None) -> float:
+        """Answer how long a call may take, when its caller gave it `seconds` (None: not said)."""
+        return self._default if seconds is None else min(seconds, self._max_deadline)
+
+    def budget(self, deadline: float, arrived: float, now: float) -> float:
+        """Answer the seconds left to decide a call that came at `arrived`, with `deadline` from then; more than 0.
+
+        Raises:
+            Refusal: OVERLOADED or DEADLINE_EXCEEDED.
+        """
+        # `lag`, spelt out.
+        overdue, measured = now - self._due, self._measured
+        lag = overdue if overdue > measured else measured  # noqa: FURB136 - `max` is a call
+        left = deadline - self.margin - (now - arrived)
+        if left > lag <= deadline * self.max_lag_share:
+            return left - lag
+        if left > 0 and lag > deadline * self.max_lag_share:  # else it is the caller's own doing, however late we are
+            raise Refusal(Reason.OVERLOADED, f"the event loop is {lag * 1000:.0f} ms late")
+        raise Refusal(Reason.DEADLINE_EXCEEDED, "no time was left when the call was to be decided")
 
     def lag(self, now: float) -> float:
         """Answer how many seconds late the event loop is."""
@@ -119,17 +144,6 @@ class Claim:
         return self._admission.buffering(size)
 
     def budget(self) -> float:
-        """Answer the seconds left to decide the call; always more than 0.
-
-        Raises:
-            Refusal: OVERLOADED or DEADLINE_EXCEEDED.
-        """
+        """Answer the seconds left to decide the call: see `Admission.budget`."""
         admission = self._admission
-        now = admission.clock()
-        lag = admission.lag(now)
-        if lag > self._deadline * admission.max_lag_share:
-            raise Refusal(Reason.OVERLOADED, f"the event loop is {lag * 1000:.0f} ms late")
-        left = self._deadline - admission.margin - lag - (now - self._arrived)
-        if left <= 0:
-            raise Refusal(Reason.DEADLINE_EXCEEDED, "no time was left when the call was to be decided")
-        return left
+        return admission.budget(self._deadline, self._arrived, admission.clock())

@@ -53,7 +53,8 @@ class GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic 
             self._demand_allowed(context)
             claim = admission.claim(context.time_remaining(), admission.clock())
             message = await self._one_message(requests, claim.patience())
-            return self._answerer.answer(message, claim)
+            response = self._answerer.answer(message, claim)
+            return response if isinstance(response, bytes) else await self._answerer.settle(response, claim)
         except Refusal as refusal:
             return self._answerer.refuse(refusal)
         except LEFT_ALONE:
@@ -93,7 +94,7 @@ class GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic 
         try:
             return self._health.check(request)
         except GrpcError as error:
-            return await context.abort(error.code, error.message)
+            return await context.abort(grpc.StatusCode[error.code.name], error.message)
 
     async def _health_watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
@@ -101,4 +102,4 @@ class GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic 
                 async for status in statuses:
                     yield status
         except GrpcError as error:
-            await context.abort(error.code, error.message)
+            await context.abort(grpc.StatusCode[error.code.name], error.message)

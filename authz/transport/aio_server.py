@@ -22,8 +22,9 @@ _MAX_INT32 = 2**31 - 1
 class AioServer:
     """Serves on grpc.aio. New TLS material is for new connections; the open ones keep what they began with."""
 
-    def __init__(self, settings: ServerSettings, services: Services) -> None:
-        """Prepare; gRPC's threads start with `start`."""
+    def __init__(self, settings: ServerSettings, services: Services, *, share_port: bool = False) -> None:
+        """Prepare; gRPC's threads start with `start`. `share_port`: other workers bind the same ports."""
+        self._share_port = share_port
         self._settings = settings
         self._services = services
         self._ending = Ending()
@@ -43,7 +44,10 @@ class AioServer:
         Raises:
             ConfigError: an address or the TLS material is not usable.
         """
-        self._server = grpc.aio.server(options=_options(self._settings))
+        # Without being asked to share, or a second server on the same port would silently take half of the calls.
+        self._server = grpc.aio.server(
+            options=[*_options(self._settings), ("grpc.so_reuseport", int(self._share_port))]
+        )
         self._server.add_generic_rpc_handlers((GrpcHandlers(self._services, self._ending),))
         try:
             for address in addresses:
@@ -56,6 +60,9 @@ class AioServer:
     async def renew(self, material: TlsMaterial) -> None:
         """Serve new connections with new TLS material."""
         self._certificates = _configuration(material)
+
+    async def move_on(self, material: TlsMaterial | None) -> None:
+        """Nothing: gRPC itself ends connections that are as old as `max_connection_age_seconds` says."""
 
     async def stop(self) -> None:
         """Accept nothing more, let calls in flight finish, and give the addresses back."""
@@ -96,14 +103,15 @@ def _configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    age = int(settings.max_connection_age_seconds * 1000)
     return [
-        ("grpc.so_reuseport", 0),  # else a second server on the same port would silently take half of the calls
         ("grpc.max_receive_message_length", min(4 * settings.max_message_bytes, _MAX_INT32)),
         ("grpc.max_metadata_size", settings.max_header_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
         ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", int(settings.idle_timeout_seconds * 1000)),
+        *([("grpc.max_connection_age_ms", age)] if age else []),
         ("grpc.server_handshake_timeout_ms", int(settings.handshake_timeout_seconds * 1000)),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_AND_GZIP),
         ("grpc.keepalive_permit_without_calls", 1),  # Envoy may keep its idle connections alive with pings

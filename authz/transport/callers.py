@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from authz.errors import ConfigError, Reason, Refusal
-from authz.identity.spiffe import parse_spiffe_id
 from authz.identity.x509 import parse_svid
+from authz.spiffe import parse_spiffe_id
 
 NOT_ALLOWED: Final = Reason.PROXY_NOT_ALLOWED
 _REMEMBERED: Final = 1024

@@ -19,13 +19,14 @@ from authz.errors import ConfigError, Refusal
 from authz.transport.asgi import Gate, GrpcApp, Scope
 from authz.transport.callers import NOT_ALLOWED
 from authz.transport.ending import Ending
-from authz.transport.listeners import Address, Listener
+from authz.transport.listeners import Address, Handed, Listener
 from authz.transport.services import Services
 from authz.transport.settings import ServerSettings
 from authz.transport.tls import TlsMaterial
 from authz.transport.wire import PREFIX_BYTES
 
 LogFormat = Literal["json", "text"]
+NOTHING_HANDED = Handed()
 
 
 class H2cornServer:
@@ -37,8 +38,10 @@ class H2cornServer:
         services: Services,
         on_failure: Callable[[str], None],
         log_format: LogFormat,
+        handed: Handed = NOTHING_HANDED,
     ) -> None:
         """Prepare; `on_failure` is told when a listener died that was not stopped."""
+        self._handed = handed.listeners
         self._settings = settings
         self._services = services
         self._on_failure = on_failure
@@ -64,7 +67,7 @@ class H2cornServer:
             for address in addresses:
                 # TLS is for TCP; a Unix socket is guarded by its mode.
                 group = self._plain if material is None or address.path else self._encrypted
-                group.append(Listener(address, self._settings.backlog, self._settings.unix_socket_mode))
+                group.append(self._listener(address))
             if self._plain:
                 self._generations[False] = await self._begin(self._plain, None)
             if self._encrypted:
@@ -79,9 +82,21 @@ class H2cornServer:
         Raises:
             ConfigError: h2corn does not take the material; nothing has changed then.
         """
-        if not self._encrypted:
-            return
-        old, self._generations[True] = self._generations[True], await self._begin(self._encrypted, material)
+        if self._encrypted:
+            await self._replace(encrypted=True, material=material)
+
+    async def move_on(self, material: TlsMaterial | None) -> None:
+        """Have every client connect anew; calls in flight finish where they are.
+
+        Raises:
+            ConfigError: h2corn does not start once more; nothing has changed then.
+        """
+        for encrypted in tuple(self._generations):
+            await self._replace(encrypted=encrypted, material=material if encrypted else None)
+
+    async def _replace(self, *, encrypted: bool, material: TlsMaterial | None) -> None:
+        listeners = self._encrypted if encrypted else self._plain
+        old, self._generations[encrypted] = self._generations[encrypted], await self._begin(listeners, material)
         retiring = asyncio.create_task(old.end())
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
@@ -94,6 +109,10 @@ class H2cornServer:
         await asyncio.gather(*endings, *self._retiring)
         for listener in (*self._plain, *self._encrypted):
             listener.close()
+
+    def _listener(self, address: Address) -> Listener:
+        settings = self._settings
+        return Listener(address, settings.backlog, settings.unix_socket_mode, self._handed.get(str(address)))
 
     async def _begin(self, listeners: Sequence[Listener], material: TlsMaterial | None) -> "Generation":
         services, ending = self._services, Ending()
@@ -112,10 +131,10 @@ class H2cornServer:
                 raise
         return Generation(server, serving, ending, self._on_failure)
 
-    def _gate(self, material: TlsMaterial | None) -> Gate:
+    def _gate(self, material: TlsMaterial | None) -> Gate | None:
         callers = self._services.callers
         if material is None or callers is None:
-            return _open
+            return None
 
         def demand(scope: Scope) -> None:
             chain = scope["extensions"].get("tls", {}).get("client_cert_chain")
@@ -159,9 +178,9 @@ class H2cornServer:
                 ),
             ),
             # Not limit_concurrency: it answers 503, which is a gRPC error (I2). Admission sheds, with denials.
-            certfile=files.enter_context(_in_memory(material.certificate)) if material else None,
-            keyfile=files.enter_context(_in_memory(material.key)) if material else None,
-            ca_certs=files.enter_context(_in_memory(material.client_ca)) if material else None,
+            certfile=files.enter_context(in_memory(material.certificate)) if material else None,
+            keyfile=files.enter_context(in_memory(material.key)) if material else None,
+            ca_certs=files.enter_context(in_memory(material.client_ca)) if material else None,
             cert_reqs="required" if material else "none",
         )
 
@@ -206,12 +225,8 @@ def mute_systemd() -> None:
     os.environ.pop("NOTIFY_SOCKET", None)
 
 
-def _open(_: Scope) -> None:
-    """Let everybody ask."""
-
-
 @contextmanager
-def _in_memory(content: bytes) -> Iterator[Path]:
+def in_memory(content: bytes) -> Iterator[Path]:
     """Give bytes a path that only this process can open, so that h2corn reads what was checked and no disk has it."""
     descriptor = os.memfd_create("authz-tls", os.MFD_CLOEXEC)
     try:

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from authz.transport.codes import Code
 from authz.transport.ending import Ending
 from authz.transport.readiness import Readiness
 
@@ -26,7 +26,7 @@ _SERVICE_UNKNOWN: Final[bytes] = HealthCheckResponse(status=HealthCheckResponse.
 class GrpcError(Exception):
     """A gRPC status other than OK; for calls that are not Check, so that I2 has no say."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -51,7 +51,7 @@ class Health:
         """
         service = _service(request)
         if service not in SERVICES:
-            raise GrpcError(grpc.StatusCode.NOT_FOUND, "unknown service")
+            raise GrpcError(Code.NOT_FOUND, "unknown service")
         return self._status()
 
     async def watch(self, request: bytes, ending: Ending) -> AsyncGenerator[bytes, None]:
@@ -63,7 +63,7 @@ class Health:
         """
         known = _service(request) in SERVICES
         if self.watches >= self._max_watches:
-            raise GrpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watches")
+            raise GrpcError(Code.RESOURCE_EXHAUSTED, "too many watches")
         self.watches += 1
         changed = asyncio.Event()
         unsubscribe, leave = self._readiness.subscribe(changed.set), ending.join(changed.set)
@@ -77,7 +77,7 @@ class Health:
                     yield status
                 else:
                     await changed.wait()
-            raise GrpcError(grpc.StatusCode.UNAVAILABLE, "this connection is being closed")
+            raise GrpcError(Code.UNAVAILABLE, "this connection is being closed")
         finally:
             unsubscribe()
             leave()
@@ -89,8 +89,8 @@ class Health:
 
 def _service(request: bytes) -> str:
     if len(request) > MAX_REQUEST_BYTES:
-        raise GrpcError(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
+        raise GrpcError(Code.INVALID_ARGUMENT, "not a HealthCheckRequest")
     try:
         return str(HealthCheckRequest.FromString(request).service)
     except DecodeError:
-        raise GrpcError(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest") from None
+        raise GrpcError(Code.INVALID_ARGUMENT, "not a HealthCheckRequest") from None

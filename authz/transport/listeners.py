@@ -6,8 +6,8 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.errors import ConfigError
@@ -84,29 +84,43 @@ def demand_safe(addresses: Iterable[Address], *, encrypted: bool, allow_plaintex
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a supervisor hands to a worker, so that several processes listen on one address."""
+
+    listeners: Mapping[str, int] = field(default_factory=dict)
+    """Descriptors of sockets that listen already, by address."""
+    share_port: bool = False
+    """Whether to bind TCP ports that other workers bind, too (SO_REUSEPORT)."""
+
+
 class Listener:
     """One listening socket, ours until closed; servers get duplicates of its descriptor."""
 
-    def __init__(self, address: Address, backlog: int, unix_mode: int) -> None:
-        """Bind and listen.
+    def __init__(self, address: Address, backlog: int, unix_mode: int, handed: int | None = None) -> None:
+        """Bind and listen; or take over `handed`, a socket that listens already: its file stays its maker's.
 
         Raises:
             ConfigError: the address is not to be had.
         """
         self._unix: UnixPath | None = None
+        self.address = address
+        if handed is not None:
+            self.socket = socket.socket(fileno=handed)
+            self.socket.setblocking(False)
+            return
         if address.path:
-            self.socket = _bind_unix(address.path, unix_mode)
+            self.socket = bind_unix(address.path, unix_mode)
             self._unix = UnixPath(address.path)
-            self.address = address
         else:
-            self.socket = _bind_tcp(address)
+            self.socket = bind_tcp(address)
             self.address = Address(host=address.host, port=self.socket.getsockname()[1])
         try:
             self.socket.listen(backlog)
             self.socket.setblocking(False)
         except OSError as error:
             self.close()
-            raise _unusable(address, error) from None
+            raise unusable(address, error) from None
 
     @property
     def bind(self) -> str:
@@ -147,7 +161,7 @@ def clear_stale(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _unusable(Address(path=path), error) from None
+        raise unusable(Address(path=path), error) from None
     if not stat.S_ISSOCK(mode):
         raise ConfigError(
             f"listen address unix:{path}: there is something that is not a socket; remove it or move away"
@@ -160,10 +174,15 @@ def clear_stale(path: str) -> None:
     try:
         Path(path).unlink()
     except OSError as error:
-        raise _unusable(Address(path=path), error) from None
+        raise unusable(Address(path=path), error) from None
 
 
-def _bind_unix(path: str, mode: int) -> socket.socket:
+def bind_unix(path: str, mode: int) -> socket.socket:
+    """Bind a Unix socket, in place of one that a server which is gone has left.
+
+    Raises:
+        ConfigError: the path is not to be had.
+    """
     clear_stale(path)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -171,25 +190,33 @@ def _bind_unix(path: str, mode: int) -> socket.socket:
         Path(path).chmod(mode)  # nobody can connect before listen(), so there is no moment of wider permissions
     except OSError as error:
         made.close()
-        raise _unusable(Address(path=path), error) from None
+        raise unusable(Address(path=path), error) from None
     return made
 
 
-def _bind_tcp(address: Address) -> socket.socket:
+def bind_tcp(address: Address, *, share_port: bool = False) -> socket.socket:
+    """Bind a TCP socket; `share_port`: others that ask for the same may bind its port, too.
+
+    Raises:
+        ConfigError: the address is not to be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # "::" must not mean IPv4, too
+        if share_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((address.host, address.port))
     except OSError as error:
         made.close()
-        raise _unusable(address, error) from None
+        raise unusable(address, error) from None
     return made
 
 
-def _unusable(address: Address, error: OSError) -> ConfigError:
+def unusable(address: Address, error: OSError) -> ConfigError:
+    """Answer the error to raise about an address that the system does not give."""
     return ConfigError(f"listen address {address}: {error.strerror or error}")
 
 

@@ -1,10 +1,13 @@
 """The sections `[server]` and `[admin]` of the configuration."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+WORKER: Final = "{worker}"
+"""In a Unix socket's path: the number of the worker."""
 # TOML can say inf, and a timeout of that length is none: everything has an end (I12).
 Positive = Annotated[float, Meta(gt=0, le=86_400)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -54,7 +57,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     transport: Literal["h2corn", "grpc.aio"] = "h2corn"
     """What speaks HTTP/2: "h2corn" is several times faster, "grpc.aio" is gRPC's own."""
     listen: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16)] = ("127.0.0.1:9191",)
-    """Where to listen: "127.0.0.1:9191", "[::1]:9191" or "unix:/run/authz/authz.sock"."""
+    """Where to listen: "127.0.0.1:9191", "[::1]:9191" or "unix:/run/authz/authz.sock". A Unix path with "{worker}" in
+    it is one socket for each worker, numbered from 0."""
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = 1
+    """How many processes share the work; "auto": one for each core, or as many as the container's CPU limit allows. The
+    settings below are each worker's own."""
     allow_plaintext: bool = False
     """Permit TCP without TLS on an address that is not this machine's own. Who can write to that network decides."""
     tls: TlsSettings | None = None
@@ -82,12 +89,20 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How long a client may leave a header block, a body, or our answer half transferred. h2corn only."""
     idle_timeout_seconds: Positive = 7200.0
     """A connection without calls is closed after this; longer than Envoy's hour, so that Envoy closes first."""
+    max_connection_age_seconds: Seconds = 0.0
+    """Clients are asked to connect anew after about this long, without cutting a call off, so that connections spread
+    over workers and replicas. 0: never."""
     backlog: Annotated[int, Meta(ge=1, le=65535)] = 1024
     """Connections that the kernel holds until they are accepted. h2corn only."""
     drain_delay_seconds: Seconds = 5.0
     """On stop: how long calls are still accepted after health said NOT_SERVING."""
     drain_timeout_seconds: Positive = 20.0
     """On stop: how long, after that, calls in flight may take to finish."""
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, message) for what the types cannot say."""
+        if any(WORKER in text and not text.startswith("unix:") for text in self.listen):
+            yield "listen", f'"{WORKER}" can stand in the path of a Unix socket only'
 
 
 class AdminSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ Source: grpc/doc/PROTOCOL-HTTP2.md (Length-Prefixed-Message, Timeout, Message-En
 """
 
 import re
+import struct
 import zlib
 from functools import lru_cache
 from typing import Final
@@ -15,6 +16,7 @@ PREFIX_BYTES: Final = 5
 ENCODINGS: Final = frozenset({b"identity", b"gzip"})
 """The message encodings that are understood."""
 
+_PREFIX: Final = struct.Struct(">BI")
 _COMPRESSED: Final = 1
 _GZIP_ONLY: Final = 16 + zlib.MAX_WBITS
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -46,26 +48,25 @@ def declared_bytes(body: bytes | bytearray) -> int:
     return int.from_bytes(body[1:PREFIX_BYTES], "big")
 
 
-def unframe(body: bytes | bytearray, encoding: bytes, max_bytes: int) -> bytes:
+def unframe(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
     """Answer the one message of a request body, decompressed.
 
     Raises:
         Refusal: REQUEST_MALFORMED when it is not exactly one whole message, REQUEST_TOO_LARGE over `max_bytes`.
     """
-    if len(body) < PREFIX_BYTES:
+    size = len(body) - PREFIX_BYTES
+    if size < 0:
         raise Refusal(Reason.REQUEST_MALFORMED, "no message" if not body else "the message's prefix is cut")
-    length = int.from_bytes(body[1:PREFIX_BYTES], "big")
+    flag, length = _PREFIX.unpack_from(body)
+    if not flag and length == size <= max_bytes:
+        return body[PREFIX_BYTES:]
     if length > max_bytes:
         raise Refusal(Reason.REQUEST_TOO_LARGE, f"a message of {length} bytes, at most {max_bytes} allowed")
-    if len(body) != PREFIX_BYTES + length:
-        kind = "the message is cut" if len(body) < PREFIX_BYTES + length else "more than one message"
-        raise Refusal(Reason.REQUEST_MALFORMED, kind)
-    flag = body[0]
-    if flag == 0:
-        return bytes(body[PREFIX_BYTES:])
+    if length != size:
+        raise Refusal(Reason.REQUEST_MALFORMED, "the message is cut" if size < length else "more than one message")
     if flag != _COMPRESSED or encoding != b"gzip":
         raise Refusal(Reason.REQUEST_MALFORMED, f"compression flag {flag} does not fit the message's encoding")
-    return inflate(bytes(body[PREFIX_BYTES:]), max_bytes)
+    return inflate(body[PREFIX_BYTES:], max_bytes)
 
 
 def inflate(data: bytes, max_bytes: int) -> bytes:

@@ -164,7 +164,7 @@ async def channel_to(
         yield channel
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> "asyncio.Future[None]":
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> "asyncio.Future[None]":
     """Wait until something is so."""
 
     async def poll() -> None:
@@ -416,7 +416,7 @@ class RawClient:
         """Send data on a stream, in as many frames as it takes."""
         size = 16384
         for at in range(0, len(data), size):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while self.h2.local_flow_control_window(stream) < len(data[at : at + size]):
                     await self._news.wait()
             self.h2.send_data(stream, data[at : at + size])
@@ -425,7 +425,7 @@ class RawClient:
             self.h2.end_stream(stream)
             await self.flush()
 
-    async def answer(self, stream: int, seconds: float = 10.0) -> RawAnswer:
+    async def answer(self, stream: int, seconds: float = 30.0) -> RawAnswer:
         """Wait for a stream's end, however it comes."""
         answer = self.answers[stream]
         async with asyncio.timeout(seconds):
@@ -439,7 +439,7 @@ class RawClient:
         await self.send(stream, body, end=True)
         return await self.answer(stream)
 
-    async def until_closed(self, seconds: float = 10.0) -> None:
+    async def until_closed(self, seconds: float = 30.0) -> None:
         """Wait until the server has closed the connection."""
         async with asyncio.timeout(seconds):
             while not self.closed:

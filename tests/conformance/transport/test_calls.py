@@ -35,13 +35,13 @@ async def test_message_and_answer_pass_unchanged(transport):
         serving(settings_for(transport), FakePdp(lambda *_: answer)) as server,
         channel_to(server.target) as channel,
     ):
-        assert await channel.unary_unary(CHECK)(message, timeout=5) == answer
+        assert await channel.unary_unary(CHECK)(message, timeout=30) == answer
     assert server.pdp.messages == [message]
 
 
 async def test_an_empty_request_is_for_the_pdp_to_judge(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        assert reason_of(await channel.unary_unary(CHECK)(b"", timeout=5)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(b"", timeout=30)) == "allowed"
     assert server.pdp.messages == [b""]
 
 
@@ -49,7 +49,7 @@ async def test_bytes_that_are_no_protobuf_get_the_pdps_denial(transport):
     garbage = b"\xff" * 100
     pdp = FakePdp(lambda message, _: deny(Reason.REQUEST_MALFORMED) if message == garbage else allow())
     async with serving(settings_for(transport), pdp) as server, channel_to(server.target) as channel:
-        assert reason_of(await channel.unary_unary(CHECK)(garbage, timeout=5)) == "request_malformed"
+        assert reason_of(await channel.unary_unary(CHECK)(garbage, timeout=30)) == "request_malformed"
 
 
 async def test_the_sync_client_is_served_too(transport):
@@ -57,7 +57,7 @@ async def test_the_sync_client_is_served_too(transport):
 
         def ask() -> bytes:
             with grpc.insecure_channel(server.target) as channel:
-                return channel.unary_unary(CHECK)(check_request(), timeout=5)
+                return channel.unary_unary(CHECK)(check_request(), timeout=30)
 
         assert reason_of(await asyncio.to_thread(ask)) == "allowed"
 
@@ -68,7 +68,7 @@ def test_uvloop_serves_like_asyncio(transport):
 
             def call() -> bytes:
                 with grpc.insecure_channel(server.target) as channel:
-                    return channel.unary_unary(CHECK)(check_request(), timeout=5)
+                    return channel.unary_unary(CHECK)(check_request(), timeout=30)
 
             return reason_of(await asyncio.to_thread(call))
 
@@ -79,11 +79,12 @@ def test_uvloop_serves_like_asyncio(transport):
     assert answers == ["allowed"]
 
 
-@pytest.mark.parametrize(("asked", "at_most", "at_least"), [(0.5, 0.5, 0.2), (None, 2.0, 1.5), (60.0, 4.0, 3.5)])
+@pytest.mark.parametrize(("asked", "at_most", "at_least"), [(30, 30.1, 1), (None, 60, 31), (900, 120, 61)])
 async def test_the_pdp_is_given_what_is_left_of_the_deadline(transport, asked, at_most, at_least):
-    overload = OverloadSettings(default_deadline_seconds=2.0, max_deadline_seconds=4.0, max_lag_share=1.0)
+    overload = OverloadSettings(default_deadline_seconds=60, max_deadline_seconds=120, max_lag_share=1.0)
     async with serving(settings_for(transport, overload=overload)) as server, channel_to(server.target) as channel:
         await channel.unary_unary(CHECK)(check_request(), timeout=asked)
+    # gRPC writes a time with three digits, rounded up: of 30 s and a little more it makes 30.1.
     assert at_least < server.pdp.budgets[0] < at_most
 
 
@@ -99,7 +100,7 @@ async def test_a_call_past_its_deadline_is_given_up_and_the_next_one_served(tran
             await channel.unary_unary(CHECK)(check_request(), timeout=0.1)
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         pdp.on_check = allow
-        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "allowed"
         await until(lambda: server.plane.admission.inflight == 0)
 
 
@@ -110,7 +111,7 @@ async def test_a_call_taken_back_leaves_nothing_behind(transport):
         await until(lambda: server.plane.admission.inflight == 1)
         call.cancel()
         await until(lambda: server.plane.admission.inflight == 0)
-        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "allowed"
     assert server.pdp.messages == [check_request()]
     if transport == "h2corn":  # grpc.aio shows it as a call without message, and that goes on record
         assert server.pdp.refusals == []
@@ -121,7 +122,7 @@ async def test_a_compressed_message_is_read(transport):
     assert len(gzip.compress(message)) < len(message)
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
         call = channel.unary_unary(CHECK)
-        assert reason_of(await call(message, timeout=5, compression=grpc.Compression.Gzip)) == "allowed"
+        assert reason_of(await call(message, timeout=30, compression=grpc.Compression.Gzip)) == "allowed"
     assert server.pdp.messages == [message]
 
 
@@ -129,7 +130,7 @@ async def test_an_encoding_that_is_not_spoken_is_unimplemented(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await channel.unary_unary(CHECK)(
-                check_request(padding=3000), timeout=5, compression=grpc.Compression.Deflate
+                check_request(padding=3000), timeout=30, compression=grpc.Compression.Deflate
             )
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert server.pdp.messages == []
@@ -137,22 +138,22 @@ async def test_an_encoding_that_is_not_spoken_is_unimplemented(transport):
 
 async def test_a_message_of_five_mebibytes_is_denied_and_never_an_error(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        assert reason_of(await channel.unary_unary(CHECK)(bytes(5 * MIB), timeout=10)) == "request_too_large"
-        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(bytes(5 * MIB), timeout=30)) == "request_too_large"
+        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "allowed"
     assert server.pdp.refusals == [Reason.REQUEST_TOO_LARGE]
 
 
 async def test_a_message_of_exactly_the_limit_is_decided(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        assert reason_of(await channel.unary_unary(CHECK)(bytes(4 * MIB), timeout=10)) == "allowed"
-        assert reason_of(await channel.unary_unary(CHECK)(bytes(4 * MIB + 1), timeout=10)) == "request_too_large"
+        assert reason_of(await channel.unary_unary(CHECK)(bytes(4 * MIB), timeout=30)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(bytes(4 * MIB + 1), timeout=30)) == "request_too_large"
     assert [len(message) for message in server.pdp.messages] == [4 * MIB]
     assert server.plane.admission.buffered_bytes == 0
 
 
 async def test_a_message_far_over_the_limit_never_reaches_the_pdp(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        call = channel.unary_unary(CHECK)(bytes(20 * MIB), timeout=10)
+        call = channel.unary_unary(CHECK)(bytes(20 * MIB), timeout=30)
         if transport == "h2corn":
             assert reason_of(await call) == "request_too_large"
         else:  # documented: over four times the limit gRPC's core answers by itself
@@ -164,7 +165,7 @@ async def test_a_message_far_over_the_limit_never_reaches_the_pdp(transport):
 
 async def test_a_small_message_that_decompresses_to_a_large_one_never_reaches_the_pdp(transport):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        call = channel.unary_unary(CHECK)(bytes(20 * MIB), timeout=10, compression=grpc.Compression.Gzip)
+        call = channel.unary_unary(CHECK)(bytes(20 * MIB), timeout=30, compression=grpc.Compression.Gzip)
         if transport == "h2corn":
             assert reason_of(await call) == "request_too_large"
         else:
@@ -187,7 +188,7 @@ async def test_a_small_message_that_decompresses_to_a_large_one_never_reaches_th
 async def test_an_unknown_method_is_unimplemented(transport, method):
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await channel.unary_unary(method)(check_request(), timeout=5)
+            await channel.unary_unary(method)(check_request(), timeout=30)
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert server.pdp.messages == []
 
@@ -199,7 +200,7 @@ async def test_anything_but_one_message_is_denied(transport, count):
             yield check_request()
 
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
-        assert reason_of(await channel.stream_unary(CHECK)(messages(), timeout=5)) == "request_malformed"
+        assert reason_of(await channel.stream_unary(CHECK)(messages(), timeout=30)) == "request_malformed"
     assert server.pdp.messages == []
     assert server.pdp.refusals == [Reason.REQUEST_MALFORMED]
 
@@ -217,7 +218,7 @@ async def test_a_message_that_does_not_come_is_denied_at_the_deadline(transport)
     async with serving(settings_for(transport, overload=overload)) as server, channel_to(server.target) as channel:
         call = channel.stream_unary(CHECK)()
         await call.wait_for_connection()
-        assert reason_of(await asyncio.wait_for(call, 5)) == "deadline_exceeded"
+        assert reason_of(await asyncio.wait_for(call, 30)) == "deadline_exceeded"
     assert server.observer.sheds == [Reason.DEADLINE_EXCEEDED]
     assert server.pdp.messages == []
 
@@ -231,33 +232,33 @@ async def test_a_deadline_that_is_spent_on_arrival_is_denied(transport):
 
 async def test_more_calls_than_may_be_in_flight_are_denied_at_once(transport):
     overload = OverloadSettings(
-        default_deadline_seconds=10, max_deadline_seconds=10, max_lag_share=1.0, max_inflight_calls=2
+        default_deadline_seconds=60, max_deadline_seconds=60, max_lag_share=1.0, max_inflight_calls=2
     )
     async with serving(settings_for(transport, overload=overload)) as server, channel_to(server.target) as channel:
         waiting = [channel.stream_unary(CHECK)() for _ in range(2)]
         await until(lambda: server.plane.admission.inflight == 2)
-        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "overloaded"
+        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "overloaded"
         for call in waiting:
             await call.write(check_request())
             await call.done_writing()
             assert reason_of(await call) == "allowed"
-        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "allowed"
+        assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "allowed"
     assert server.observer.sheds == [Reason.OVERLOADED]
 
 
 async def test_a_call_that_waited_too_long_for_the_event_loop_is_denied_until_it_recovers(transport):
-    overload = OverloadSettings(default_deadline_seconds=1.0, max_deadline_seconds=1.0, max_lag_share=0.2)
+    overload = OverloadSettings(default_deadline_seconds=20.0, max_deadline_seconds=20.0, max_lag_share=0.1)
     async with serving(settings_for(transport, overload=overload)) as server:
         with grpc.insecure_channel(server.target) as channel:
             call = channel.unary_unary(CHECK)
-            assert reason_of(await asyncio.to_thread(call, check_request(), timeout=5)) == "allowed"
-            waiting = call.future(check_request(), timeout=5)  # sent by a thread of gRPC's
-            time.sleep(0.6)  # whatever blocks the event loop: here, this
-            assert reason_of(await asyncio.to_thread(waiting.result, 5)) == "overloaded"
-            await until(lambda: server.plane.admission.lag(time.monotonic()) < 0.1)
-            assert reason_of(await asyncio.to_thread(call, check_request(), timeout=5)) == "allowed"
+            assert reason_of(await asyncio.to_thread(call, check_request(), timeout=30)) == "allowed"
+            waiting = call.future(check_request(), timeout=30)  # sent by a thread of gRPC's
+            time.sleep(3)  # whatever blocks the event loop: here, this
+            assert reason_of(await asyncio.to_thread(waiting.result, 30)) == "overloaded"
+            await until(lambda: server.plane.admission.lag(time.monotonic()) < 1)
+            assert reason_of(await asyncio.to_thread(call, check_request(), timeout=30)) == "allowed"
     assert server.observer.sheds == [Reason.OVERLOADED]
-    assert max(server.observer.lags) > 0.4
+    assert max(server.observer.lags) > 2
 
 
 class PanicError(BaseException):
@@ -286,11 +287,11 @@ class TestBrokenPdp:
     async def test_a_pdp_that_fails_is_a_denial(self, transport, broken):
         pdp = FakePdp(on_check=broken)
         async with serving(settings_for(transport), pdp) as server, channel_to(server.target) as channel:
-            assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) == "internal_error"
+            assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) == "internal_error"
             assert server.plane.admission.inflight == 0
         assert pdp.refusals == [Reason.INTERNAL_ERROR]
 
     async def test_a_pdp_that_cannot_even_refuse_is_a_denial(self, transport, broken):
         pdp = FakePdp(on_check=broken, on_refuse=broken)
         async with serving(settings_for(transport), pdp) as server, channel_to(server.target) as channel:
-            assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5)) not in {"allowed", "OK"}
+            assert reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30)) not in {"allowed", "OK"}

@@ -21,7 +21,7 @@ def health_check(channel: grpc.aio.Channel, service: str = ""):
         request_serializer=HealthCheckRequest.SerializeToString,
         response_deserializer=HealthCheckResponse.FromString,
     )
-    return call(HealthCheckRequest(service=service), timeout=5)
+    return call(HealthCheckRequest(service=service), timeout=30)
 
 
 def health_watch(channel: grpc.aio.Channel, service: str = ""):
@@ -58,7 +58,7 @@ async def test_what_is_no_health_request_is_an_invalid_argument(transport, body)
     async with serving(settings_for(transport)) as server, channel_to(server.target) as channel:
         for method in (CHECK, WATCH):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                async for _ in channel.unary_stream(method)(body, timeout=5):
+                async for _ in channel.unary_stream(method)(body, timeout=30):
                     pass
             assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -77,17 +77,17 @@ async def test_watch_tells_every_change_and_ends_with_the_server(transport, serv
     settings = settings_for(transport, drain_delay_seconds=0.3)
     async with serving(settings) as server, channel_to(server.target) as channel:
         watching = asyncio.ensure_future(follow(channel))
-        assert await asyncio.wait_for(seen.get(), 5) == SERVING
+        assert await asyncio.wait_for(seen.get(), 30) == SERVING
         server.readiness.fail("policies", "none loaded")
-        assert await asyncio.wait_for(seen.get(), 5) == NOT_SERVING
+        assert await asyncio.wait_for(seen.get(), 30) == NOT_SERVING
         server.readiness.fail("policies", "still none")  # no change of status, so nothing is told
         server.readiness.hold("policies")
-        assert await asyncio.wait_for(seen.get(), 5) == SERVING
+        assert await asyncio.wait_for(seen.get(), 30) == SERVING
         stopping = asyncio.ensure_future(server.plane.stop())
-        assert await asyncio.wait_for(seen.get(), 5) == NOT_SERVING
+        assert await asyncio.wait_for(seen.get(), 30) == NOT_SERVING
         assert not stopping.done()
-        assert await asyncio.wait_for(watching, 5) is grpc.StatusCode.UNAVAILABLE
-        await asyncio.wait_for(stopping, 3)  # a watch must not hold up the end
+        assert await asyncio.wait_for(watching, 30) is grpc.StatusCode.UNAVAILABLE
+        await asyncio.wait_for(stopping, 30)  # a watch must not hold up the end
         assert seen.empty()
         assert server.plane.health.watches == 0
 

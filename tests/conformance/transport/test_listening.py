@@ -21,7 +21,7 @@ def plane_of(settings) -> DataPlane:
 
 async def ask(target: str) -> str:
     async with channel_to(target) as channel:
-        return reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=5))
+        return reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=30))
 
 
 def has_ipv6() -> bool:
@@ -115,7 +115,7 @@ async def test_connections_are_bounded(transport):
             for _ in range(3):
                 opened.append(await asyncio.open_connection("127.0.0.1", server.port))
                 opened[-1][1].write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
-                assert await asyncio.wait_for(opened[-1][0].read(9), 5)
+                assert await asyncio.wait_for(opened[-1][0].read(9), 30)
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             opened.append((reader, writer))
             writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))

@@ -243,7 +243,7 @@ async def test_http_1_is_not_spoken():
             f"content-length: {len(framed(MESSAGE))}\r\n\r\n".encode()
             + framed(MESSAGE)
         )
-        answer = await asyncio.wait_for(reader.read(65536), 10)
+        answer = await asyncio.wait_for(reader.read(65536), 30)
         writer.close()
         assert b"200 OK" not in answer
         assert server.pdp.messages == []
@@ -282,7 +282,7 @@ async def test_a_body_that_stalls_is_denied_at_the_deadline(begun):
         stream = await client.open(headers_with(("grpc-timeout", "150m")))
         if begun:
             await client.send(stream, begun)
-        assert (await client.answer(stream, 5)).reason == "deadline_exceeded"
+        assert (await client.answer(stream)).reason == "deadline_exceeded"
         assert server.pdp.messages == []
 
 
@@ -290,7 +290,7 @@ async def test_a_stalled_body_of_unknown_length_is_cut_by_the_server_if_all_else
     async with attacked(stall_timeout_seconds=0.3) as server, raw_client(server.port) as client:
         stream = await client.open(headers_with(("grpc-timeout", "9S")))
         await client.send(stream, b"\0")
-        answer = await client.answer(stream, 5)
+        answer = await client.answer(stream)
         assert answer.reset is not None or answer.headers.get(":status") != "200"
         assert server.pdp.messages == []
 
@@ -391,7 +391,7 @@ async def test_half_a_frame_is_waited_for_no_longer_than_configured(sent):
     async with attacked(**limits) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(PREFACE + frame(4, 0, 0, b"") + sent)
-        await asyncio.wait_for(reader.read(), 5)  # to the end
+        await asyncio.wait_for(reader.read(), 30)  # to the end
         writer.close()
 
 

@@ -132,7 +132,7 @@ async def test_a_unix_socket_serves_too_and_is_removed(tmp_path):
     await server.start()
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    assert b"200 OK" in await asyncio.wait_for(reader.read(), 5)
+    assert b"200 OK" in await asyncio.wait_for(reader.read(), 30)
     writer.close()
     await server.stop()
     assert not path.exists()

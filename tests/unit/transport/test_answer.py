@@ -103,3 +103,76 @@ def test_an_observer_that_fails_is_a_denial():
 def test_the_end_of_the_process_is_not_held_up(end):
     with pytest.raises(end):
         Answerer(FakePdp(on_check=broken_by(end())), FakeObserver()).answer(b"m", FakeClaim(1.0))
+
+
+class FakePending:
+    """An allow that waits for a use of a grant to be counted."""
+
+    def __init__(self, spend: object = 1, conclude: object = None) -> None:
+        self._spend = spend
+        self._conclude = conclude or (lambda refused: allow() if refused is None else deny(refused))
+        self.concluded: list[Reason | None] = []
+
+    async def spend(self) -> Reason | None:
+        if isinstance(self._spend, BaseException):
+            raise self._spend
+        if self._spend is None:
+            await asyncio.Event().wait()
+        return None if self._spend else Reason.GRANT_USED_UP
+
+    def conclude(self, refused: Reason | None) -> bytes:
+        self.concluded.append(refused)
+        return self._conclude(refused)
+
+
+async def settled(pending: FakePending, claim: FakeClaim | None = None) -> str:
+    answerer = Answerer(FakePdp(lambda *_: pending), FakeObserver())
+    claim = claim or FakeClaim(10.0)
+    waiting = answerer.answer(b"m", claim)
+    assert waiting is pending
+    return reason_of(await answerer.settle(pending, claim))
+
+
+@pytest.mark.parametrize(
+    ("spend", "refused", "told"),
+    [
+        (True, None, "allowed"),
+        (False, Reason.GRANT_USED_UP, "grant_used_up"),
+        (Refusal(Reason.STATE_UNAVAILABLE), Reason.STATE_UNAVAILABLE, "state_unavailable"),
+        (Refusal(Reason.STATE_STALE), Reason.STATE_STALE, "state_stale"),
+        (RuntimeError("the store is gone"), Reason.STATE_UNAVAILABLE, "state_unavailable"),
+        (PanicError(), Reason.STATE_UNAVAILABLE, "state_unavailable"),
+        (TimeoutError(), Reason.DEADLINE_EXCEEDED, "deadline_exceeded"),
+    ],
+)
+async def test_an_allow_that_waits_is_given_when_the_use_is_counted_and_denied_otherwise(spend, refused, told):
+    pending = FakePending(spend)
+    with capture_logs():
+        assert await settled(pending) == told
+    assert pending.concluded == [refused]
+
+
+async def test_an_allow_that_waits_too_long_is_denied():
+    pending = FakePending(None)
+    assert await settled(pending, FakeClaim(0.01)) == "deadline_exceeded"
+    assert pending.concluded == [Reason.DEADLINE_EXCEEDED]
+
+
+@pytest.mark.parametrize(
+    "broken", [broken_by(RuntimeError("x")), broken_by(PanicError()), lambda _: b"", lambda _: None]
+)
+async def test_an_allow_that_waited_and_cannot_be_told_is_denied(broken):
+    with capture_logs():
+        assert await settled(FakePending(conclude=broken)) == "internal_error"
+
+
+async def test_when_the_caller_goes_while_the_use_is_counted_it_goes_on_record():
+    """I9: the use may have been counted."""
+    pending = FakePending(None)
+    task = asyncio.create_task(settled(pending))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pending.concluded == [Reason.DEADLINE_EXCEEDED]

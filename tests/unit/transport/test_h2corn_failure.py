@@ -10,7 +10,7 @@ async def test_a_listener_that_dies_by_itself_is_told_and_the_server_is_not_read
         assert server.readiness.ready
         generation = server.plane._transport._generations[False]
         generation._server.shutdown()  # nobody asked our server to stop
-        await asyncio.wait_for(server.plane.failed.wait(), 5)
+        await asyncio.wait_for(server.plane.failed.wait(), 30)
         assert "listeners" in server.readiness.failing
 
 

@@ -65,7 +65,9 @@ def test_no_limit_can_be_switched_off(kind):
         base = typing.get_args(field.type)[0] if typing.get_origin(field.type) is typing.Annotated else field.type
         if base not in (int, float):
             continue
-        may_be_zero = field.name in {"unix_socket_mode", "drain_delay_seconds", "deadline_margin_seconds"}
+        may_be_zero = field.name in {
+                "unix_socket_mode", "drain_delay_seconds", "deadline_margin_seconds", "max_connection_age_seconds",
+            }  # fmt: skip
         for bad in (-1, float("inf"), float("nan"), 2**40, *(() if may_be_zero else (0,))):
             with pytest.raises(msgspec.ValidationError):
                 msgspec.convert({**filled, field.name: bad}, kind)
