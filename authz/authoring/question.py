@@ -1,5 +1,6 @@
-"""What `authz check` asks: a CheckRequest from JSON written by people, from protobuf's JSON, or as captured."""
+"""What `authz check` and test cases ask: a CheckRequest as people write it, in protobuf's JSON, or as captured."""
 
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,23 +19,49 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A request as people write it; what is absent stays empty, as in a CheckRequest."""
 
     method: str = "GET"
+    """The method, in capitals."""
     host: str = "localhost"
+    """The host that the caller names."""
     path: str = "/"
+    """The path as the caller writes it, with its query."""
     scheme: str = "https"
+    """`http` or `https`."""
     protocol: str = "HTTP/2"
+    """`HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
     headers: dict[str, str] = {}
+    """Request headers."""
     body: str = ""
+    """The body, as text."""
     principal: str = ""
     """A SPIFFE ID, as the proxy would name the caller."""
     certificate: str = ""
     """PEM text, or the path of a PEM file (relative to the question's own file)."""
     source: str = "127.0.0.1:40000"
+    """Who connects to the proxy, as address:port."""
     destination: str = "127.0.0.1:443"
+    """The proxy's own end, as address:port; for `tcp` the port is what is asked for."""
     sni: str = ""
+    """The TLS server name."""
     context: dict[str, str] = {}
     """`context_extensions` of the Envoy route."""
     tcp: bool = False
     """Ask as the network filter does: a connection, no HTTP."""
+
+
+def read_question_file(file: Path) -> bytes:
+    """Answer the CheckRequest that a file holds; "-" is standard input.
+
+    Raises:
+        ConfigError: it cannot be read, or is no request.
+    """
+    if str(file) == "-":
+        return read_question(sys.stdin.buffer.read(MAX_BYTES + 1), None)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from None
+    return read_question(data, file)
 
 
 def read_question(data: bytes, where: Path | None) -> bytes:
@@ -54,7 +81,7 @@ def read_question(data: bytes, where: Path | None) -> bytes:
         if "attributes" in raw:
             message = json_format.ParseDict(raw, CheckRequest())
         else:
-            message = _build(msgspec.convert(raw, Question), where)
+            message = build_request(msgspec.convert(raw, Question), where)
     except (msgspec.MsgspecError, json_format.ParseError, RecursionError) as error:
         raise ConfigError(f"{where or 'stdin'}: not a request: {error}") from None
     return message.SerializeToString()  # type: ignore[no-any-return]  # the generated modules carry no types
@@ -68,7 +95,12 @@ def _captured(data: bytes, where: Path | None) -> bytes:
     return data
 
 
-def _build(question: Question, where: Path | None) -> CheckRequest:
+def build_request(question: Question, where: Path | None) -> CheckRequest:
+    """Answer the CheckRequest that a question stands for; `where`: the file that it came from, if any.
+
+    Raises:
+        ConfigError: an address is none, or the certificate's file cannot be read.
+    """
     request = CheckRequest()
     attributes = request.attributes
     for peer, text in ((attributes.source, question.source), (attributes.destination, question.destination)):
