@@ -1,0 +1,1 @@
+"""The pages: each asks the control plane as the human who looks, and shows what it answers."""
