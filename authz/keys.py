@@ -1,7 +1,7 @@
 """The trust bundles and key sets that configuration names: where they are, and the `Trust` that they make."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,8 +9,8 @@ import msgspec
 from authz.config.settings import Config
 from authz.errors import ConfigError
 from authz.identity.bundles import Trust, TrustBundle, parse_key_set, parse_trust_bundle
-from authz.identity.jwk import KeySet
-from authz.identity.spiffe import TrustDomain
+from authz.jose.jwk import KeySet
+from authz.spiffe import TrustDomain
 from authz.stores.key_files import KeySource, KeyStore
 
 
@@ -25,6 +25,10 @@ CurrentKeys = Mapping[str, Keys]
 """By the name of the source; one that could not be read, or is too old, is absent, and what it vouches for refused."""
 
 
+_GRANTS = "key set of grants"
+_NO_KEYS = KeySet()
+
+
 def key_sources(config: Config, base: Path) -> dict[str, KeySource[Keys]]:
     """Name every bundle and key set; a file's relative path starts at `base`."""
     limits = config.identity.bundles
@@ -35,11 +39,28 @@ def key_sources(config: Config, base: Path) -> dict[str, KeySource[Keys]]:
     def key_set(location: str) -> KeySource[Keys]:
         return _source(location, base, lambda data: parse_key_set(data, location, limits))
 
+    grants = config.grants
     located = [(domain, location) for domain, location in config.identity.bundle_locations if location]
     return {
         **{_bundle(domain): bundle(domain, location) for domain, location in located},
         **{_key_set(issuer.issuer): key_set(issuer.jwks) for issuer in config.identity.tokens.issuers},
+        **({_GRANTS: key_set(grants.jwks)} if grants.enabled and grants.jwks else {}),
+        **{_transactions(each.issuer): key_set(each.jwks) for each in config.delegation.transaction_tokens.issuers},
+        **{_signals(issuer.issuer): key_set(issuer.jwks) for issuer in config.control.signals.issuers},
+        **{_humans(issuer.issuer): key_set(issuer.jwks) for issuer in config.approvals.issuers},
     }
+
+
+def signal_keys(issuer: str, keys: CurrentKeys) -> KeySet:
+    """Answer the keys of one who sends security events; none while they cannot be read."""
+    found = keys.get(_signals(issuer))
+    return found.value if found is not None and isinstance(found.value, KeySet) else KeySet()
+
+
+def human_keys(issuer: str, keys: CurrentKeys) -> KeySet:
+    """Answer the keys of a provider that vouches for humans; none while they cannot be read."""
+    found = keys.get(_humans(issuer))
+    return found.value if found is not None and isinstance(found.value, KeySet) else _NO_KEYS
 
 
 def make_trust(config: Config, keys: CurrentKeys) -> Trust:
@@ -49,12 +70,28 @@ def make_trust(config: Config, keys: CurrentKeys) -> Trust:
         found = keys.get(_bundle(domain))
         if found is not None and isinstance(found.value, TrustBundle):
             bundles[domain] = found.value
-    key_sets = {}
-    for issuer in config.identity.tokens.issuers:
-        found = keys.get(_key_set(issuer.issuer))
-        if found is not None and isinstance(found.value, KeySet):
-            key_sets[issuer.issuer] = found.value
-    return Trust(bundles=bundles, key_sets=key_sets)
+    return Trust(
+        bundles=bundles,
+        key_sets=_by_issuer((one.issuer for one in config.identity.tokens.issuers), _key_set, keys),
+        transaction_keys=_by_issuer(
+            (one.issuer for one in config.delegation.transaction_tokens.issuers), _transactions, keys
+        ),
+    )
+
+
+def _by_issuer(issuers: Iterable[str], name: Callable[[str], str], keys: CurrentKeys) -> dict[str, KeySet]:
+    current = {issuer: keys.get(name(issuer)) for issuer in issuers}
+    return {
+        issuer: found.value
+        for issuer, found in current.items()
+        if found is not None and isinstance(found.value, KeySet)
+    }
+
+
+def grant_keys(keys: CurrentKeys) -> KeySet:
+    """The keys that verify grants; empty where none is current: then no grant is accepted."""
+    found = keys.get(_GRANTS)
+    return found.value if found is not None and isinstance(found.value, KeySet) else KeySet()
 
 
 async def read_keys(store: KeyStore[Keys], sources: Mapping[str, KeySource[Keys]], failures: Mapping[str, str]) -> None:
@@ -76,6 +113,18 @@ def _bundle(domain: TrustDomain) -> str:
 
 def _key_set(issuer: str) -> str:
     return f"key set of {issuer}"
+
+
+def _transactions(issuer: str) -> str:
+    return f"key set for transaction tokens of {issuer}"
+
+
+def _humans(issuer: str) -> str:
+    return f"key set of {issuer}, which vouches for humans"
+
+
+def _signals(issuer: str) -> str:
+    return f"key set for security events of {issuer}"
 
 
 def _source(location: str, base: Path, parse: Callable[[bytes], TrustBundle | KeySet]) -> KeySource[Keys]:

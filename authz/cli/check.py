@@ -11,10 +11,10 @@ import msgspec
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from google.protobuf import json_format
 
+from authz.authoring.question import read_question_file
 from authz.cli.options import base_of, config_option, read_config
-from authz.cli.question import MAX_BYTES, read_question
 from authz.composition import Composition
-from authz.errors import AuthzError, ConfigError
+from authz.errors import AuthzError
 from authz.model import Outcome
 from authz.policy.explain import Explanation, State
 
@@ -58,13 +58,13 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     if server is not None and (at is not None or trust_principal or wants_why):
         raise click.UsageError("--at, --trust-principal and --explain are for deciding here, without --server")
     why: Explanation | None = None
-    message = read_question(*_read(request_file))
+    message = read_question_file(request_file)
     if server is None:
         composition = Composition(read_config(config_path), base_of(config_path), trust_principal=trust_principal)
         composition.read_keys_once()
         outcome, response = composition.decide_once(message, time.time() if at is None else at)
         if wants_why and outcome.request is not None:
-            why = composition.explain(outcome.request)
+            why = composition.explain(outcome.request, outcome.decision)
     else:
         credentials = _credentials(ca, cert, key)
         outcome, response = None, _ask(server, message, timeout, credentials, server_name)
@@ -74,16 +74,6 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter for each option
     else:
         click.echo(_text(allowed, outcome, response, why))
     sys.exit(0 if allowed else _DENIED)
-
-
-def _read(file: Path) -> tuple[bytes, Path | None]:
-    if str(file) == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1), None
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_BYTES + 1), file
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror or error}") from None
 
 
 def _credentials(ca: Path | None, cert: Path | None, key: Path | None) -> grpc.ChannelCredentials | None:

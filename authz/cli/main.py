@@ -4,15 +4,39 @@ import sys
 
 import click
 
-from authz.cli.check import check
-from authz.cli.configuration import config
-from authz.cli.doctor import doctor
-from authz.cli.serve import serve
+from authz.cli.lazy import LazyGroup
 from authz.errors import AuthzError
 from authz.version import VERSION
 
+_COMMANDS = {
+    "approval": "control.approval:approval",
+    "bundle": "bundle:bundle",
+    "cache": "cache:cache",
+    "change": "control.change:change",
+    "check": "check:check",
+    "config": "configuration:config",
+    "doctor": "doctor:doctor",
+    "fleet": "control.keys:fleet",
+    "grant": "control.grant:grant",
+    "keys": "control.keys:keys",
+    "login": "login:login",
+    "logout": "login:logout",
+    "policy": "policy:policy",
+    "report": "report:report",
+    "revoke": "control.revoke:revoke",
+    "serve": "serve:serve",
+    "store": "store:store",
+    "tail": "control.tail:tail_command",
+    "task": "control.task:task",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Documentation: docs/ in the source.")
+
+@click.group(
+    cls=LazyGroup,
+    commands_in=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Documentation: docs/ in the source.",
+)
 @click.version_option(VERSION, prog_name="authz")
 def cli() -> None:
     """Envoy external authorization for workloads and AI agents, decided per request."""
@@ -35,10 +59,6 @@ def completion(shell: str) -> None:
     if found is None:
         raise click.ClickException(f"no completion for {shell}")
     click.echo(found(cli, {}, "authz", "_AUTHZ_COMPLETE").source())
-
-
-for command in (serve, check, config, doctor):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from authz.app import run
 from authz.cli.options import base_of, config_option, read_config
+from authz.supervisor.run import run
 
 
 @click.command()

@@ -3,8 +3,10 @@
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 from authz.decision.bind import Binder, BindSettings, token_values
+from authz.decision.cache import CacheSettings, DecisionCache, LocalEpoch
 from authz.decision.check import Checker, CheckerParts
-from authz.decision.snapshot import Snapshot
+from authz.decision.key import NOTHING_REUSED, KeyMaker
+from authz.decision.snapshot import Moment, Snapshot
 from authz.extauthz.canonical import RequestRules, canonicalise
 from authz.extauthz.codec import ExtAuthzCodec
 from authz.extauthz.request import DecodeSettings
@@ -29,15 +31,18 @@ class World:
         self.time = 0.0
         self.snapshot_reads = 0
         encoder = Encoder(ResponseSettings())
+        binder = Binder(BindSettings(), self)
         self.codec = ExtAuthzCodec(DecodeSettings(), encoder)
         self.snapshot = Snapshot(
             version="v1",
             loaded_at=0.0,
             resolver=self,
             canonicalise=lambda call: canonicalise(call, RequestRules()),
-            binder=Binder(BindSettings(), self),
+            binder=binder,
             engine=self,
             read_tokens=token_values(("sub", "obj", "act"), {}),
+            keys=KeyMaker(NOTHING_REUSED, binder),
+            moment=Moment(),
         )
         self.parts = CheckerParts(
             snapshots=self,
@@ -47,6 +52,7 @@ class World:
             clock=lambda: 1_000_000.0,
             monotonic=lambda: self.time,
             new_id=lambda: "d1",
+            cache=DecisionCache(CacheSettings(), LocalEpoch()),
             report_fault=self.faults.append,
             **settings,
         )

@@ -1,0 +1,1 @@
+"""How a human signs in on a terminal, and where their token is kept."""

@@ -1,0 +1,1 @@
+"""Several worker processes as one server, when `server.workers` asks for it."""
