@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 _POLL_SECONDS = 0.02
-_START_SECONDS = 20.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 90.0
+_STOP_SECONDS = 30.0
 _LOG_TAIL_CHARACTERS = 2000
 
 Found = TypeVar("Found")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pki
 from child import Child, ChildError
 from pdp import Authz, Pdp, copy_policies
-from proxy import Edge, Envoy
+from proxy import Edge, Envoy, patient
 from story import CALLS, Story, Told
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def scene() -> Iterator[tuple[Story, Authz]]:
             pdp_socket=directory / "authz.sock",
             access_log=directory / "access.log",
         )
-        envoy = Envoy(edge.render(), directory)
+        envoy = Envoy(patient(edge.render()), directory)
         stack.callback(envoy.stop)
         config = Pdp(
             listen=f"unix:{directory}/authz.sock",

@@ -30,6 +30,8 @@ PDP = f"spiffe://{TRUST_DOMAIN}/ns/authz/sa/pdp"
 WORKLOADS = {
     "planner": f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/planner",
     "researcher": f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/researcher",
+    "payer": f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/payer",
+    "crawler": f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/crawler",
     "billing": f"spiffe://{TRUST_DOMAIN}/ns/payments/sa/billing",
     "stranger": f"spiffe://{TRUST_DOMAIN}/ns/lab/sa/stranger",
     "doctor": f"spiffe://{TRUST_DOMAIN}/ns/authz/sa/doctor",

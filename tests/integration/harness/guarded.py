@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ import pki
 from harness.clients import Caller
 from harness.world import Upstream, World, short_directory
 from pdp import Authz, Pdp, copy_policies
+from ports import free_port
 
 ECHO = "/demo.Echo/Say"
 # What the shipped example has no case of: a gRPC method, and a path for which every protocol is tried.
@@ -22,13 +22,8 @@ p, test-planner-says, r.sub.id == 'spiffe://demo.internal/ns/agents/sa/planner',
 p, test-planner-posts, r.sub.id == 'spiffe://demo.internal/ns/agents/sa/planner', /test/*, *, allow,
 """
 _POLL_SECONDS = 0.02
-_WAIT_SECONDS = 5.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+_WAIT_SECONDS = 30.0
+_UNAVAILABLE = 503
 
 
 class Guarded:
@@ -42,12 +37,14 @@ class Guarded:
         over_tcp: bool = False,
         environment: Mapping[str, str] | None = None,
         change: Callable[[str], str] = lambda bootstrap: bootstrap,
+        socket: str = "authz.sock",
+        rules: str = RULES,
     ) -> None:
         self.upstream = upstream
         self._directory = short_directory()
         self._environment = environment
         address = ("127.0.0.1", free_port()) if over_tcp else None
-        unix = self._directory / "authz.sock"
+        unix = self._directory / socket
         try:
             self.world = World(
                 pki_directory, upstream, pdp_socket=None if address else unix, pdp_address=address, change=change
@@ -57,7 +54,7 @@ class Guarded:
             raise
         self.policies = copy_policies(self._directory, self.world.envoy.ports["tcp"])
         self.policy = self.policies / "policy.csv"
-        self.policy.write_text(self.policy.read_text() + RULES)
+        self.policy.write_text(self.policy.read_text() + rules)
         self._config = Pdp(
             listen=f"{address[0]}:{address[1]}" if address else f"unix:{unix}",
             certificate=pki_directory / "pdp.pem",
@@ -71,10 +68,19 @@ class Guarded:
         )
         try:
             self.start()
+            if over_tcp:
+                self._connect()
         except BaseException:
             self.world.stop()
             shutil.rmtree(self._directory)
             raise
+
+    def _connect(self) -> None:
+        """Wait until Envoy has its connection: a busy machine may take longer for the handshake than for a check."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while self.caller("stranger").get("/-/connected").status == _UNAVAILABLE:
+            assert time.monotonic() < end, "Envoy does not reach the PDP"
+            time.sleep(_POLL_SECONDS)
 
     def start(self) -> None:
         self.pdp = Authz(self._config, self._directory, self._environment)

@@ -14,10 +14,10 @@ import pki
 from child import Child
 from harness.clients import Caller
 from harness.stub_pdp import StubPdp
-from proxy import Edge, Envoy
+from proxy import Edge, Envoy, patient
 
 _POLL_SECONDS = 0.02
-_LOG_SECONDS = 5.0
+_LOG_SECONDS = 30.0
 
 
 def short_directory() -> Path:
@@ -60,6 +60,7 @@ class World:
         pdp_socket: Path | None = None,
         pdp_address: tuple[str, int] | None = None,
         change: Callable[[str], str] = lambda bootstrap: bootstrap,
+        as_hasty_as_shipped: bool = False,
     ) -> None:
         """`change` may edit the rendered bootstrap. Of the two ways to a PDP, give one."""
         self.pki = pki_directory
@@ -81,7 +82,8 @@ class World:
             access_log=self._access_log,
         )
         try:
-            self.envoy = Envoy(change(edge.render()), self.directory)
+            bootstrap = change(edge.render())
+            self.envoy = Envoy(bootstrap if as_hasty_as_shipped else patient(bootstrap), self.directory)
         except BaseException:
             shutil.rmtree(self.directory)
             raise
@@ -119,6 +121,7 @@ def stubbed(
     *,
     tls: tuple[Path, Path] | None = None,
     change: Callable[[str], str] = lambda bootstrap: bootstrap,
+    as_hasty_as_shipped: bool = False,
 ) -> Iterator[tuple[World, StubPdp]]:
     """A world and a PDP that the test steers: over mutual TLS with this certificate and key, or a Unix socket."""
     with ExitStack() as stack:
@@ -128,6 +131,13 @@ def stubbed(
         stub = StubPdp("127.0.0.1:0", (*tls, pki_directory / "ca.pem")) if tls else StubPdp(f"unix:{unix}")
         stack.callback(stub.stop)
         address = ("127.0.0.1", stub.port) if tls else None
-        world = World(pki_directory, upstream, pdp_socket=None if tls else unix, pdp_address=address, change=change)
+        world = World(
+            pki_directory,
+            upstream,
+            pdp_socket=None if tls else unix,
+            pdp_address=address,
+            change=change,
+            as_hasty_as_shipped=as_hasty_as_shipped,
+        )
         stack.callback(world.stop)
         yield world, stub
