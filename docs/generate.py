@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from authz.audit.schema import json_schema
+from authz.authoring.schema import json_schema as cases_schema
 from authz.config.reference import reference
 from authz.config.settings import Config
 
@@ -15,6 +16,7 @@ def pages() -> dict[str, str]:
     return {
         "configuration.md": reference(Config),
         "audit-record.schema.json": json.dumps(json_schema(), indent=2) + "\n",
+        "policy-tests.schema.json": json.dumps(cases_schema(), indent=2) + "\n",
     }
 
 
