@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import pathlib
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -17,6 +18,10 @@ sys.path[:0] = [str(_HERE / "support"), str(_HERE.parent / "envoy" / "agents")]
 
 # Tests start hundreds of servers and commands, which need not compile the same modules again each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell without job control has what it starts in the background ignore Ctrl-C, and every child would inherit that:
+# servers and demos that tests end by it would run on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The suite's profile is derandomised so that a run can be repeated; `make fuzz` tries new inputs, many more.
 settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,20 @@ pytestmark = pytest.mark.envoy
 DEMO = Path(__file__).parents[2] / "envoy" / "demo.py"
 
 
-def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextmanager
+def start(tmp_path: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
+    with subprocess.Popen(
         [sys.executable, "-u", str(DEMO), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path), **environment},
-    )
+    ) as demo:
+        try:
+            yield demo
+        finally:
+            if demo.poll() is None:  # the test failed; without this it would wait for the demo instead of saying so
+                demo.terminate()
 
 
 @pytest.fixture
