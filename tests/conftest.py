@@ -19,6 +19,10 @@ sys.path[:0] = [str(_HERE / "support"), str(_HERE.parent / "envoy" / "agents")]
 # Tests start hundreds of servers and commands, which need not compile the same modules again each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Tests speak to loopback alone, and make repositories of their own: a proxy or repository around them is not theirs.
+for _name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("GIT_")]:
+    del os.environ[_name]
+
 # A shell without job control has what it starts in the background ignore Ctrl-C, and every child would inherit that:
 # servers and demos that tests end by it would run on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
