@@ -8,19 +8,17 @@ still comes is refused with REFUSED_STREAM, which says that nothing was done: th
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
-
-SETTLE_SECONDS: Final = 0.01
-"""From the first answer held back to GOAWAY: until every busy connection has one."""
-LINGER_SECONDS: Final = 0.03
-"""From GOAWAY to the release of what is held: until every client has seen it. The two delay one call per connection."""
 
 
 class Ending:
     """What the streams of one generation know of its end."""
 
-    def __init__(self) -> None:
-        """Begin with no end in sight."""
+    def __init__(self, seconds: float = 0.0) -> None:
+        """Begin with no end in sight; `run` will take so long, by which one call of each connection is delayed."""
+        self._settle_seconds = seconds / 4
+        """From the first answer held back to GOAWAY: until every busy connection has one."""
+        self._linger_seconds = seconds - self._settle_seconds
+        """From GOAWAY to the release of what is held: until every client has seen it."""
         self.holding = False
         """Whether answers are to pass through `hold` now."""
         self.over = False
@@ -46,11 +44,11 @@ class Ending:
     async def run(self, go_away: Callable[[], None]) -> None:
         """Go through the end: hold, call `go_away`, linger, let go."""
         self.holding = True
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(self._settle_seconds)
         go_away()
         self.told.set()
         if self._held or self._wakers:
-            await asyncio.sleep(LINGER_SECONDS)
+            await asyncio.sleep(self._linger_seconds)
         self.close()
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ class H2cornServer:
         return Listener(address, settings.backlog, settings.unix_socket_mode, self._handed.get(str(address)))
 
     async def _begin(self, listeners: Sequence[Listener], material: TlsMaterial | None) -> "Generation":
-        services, ending = self._services, Ending()
+        services, ending = self._services, Ending(self._settings.goaway_seconds)
         app = GrpcApp(services, ending, self._gate(material))
         with ExitStack() as files:
             config = self._config(listeners, material, files)

@@ -6,7 +6,7 @@ from authz.transport.ending import Ending
 
 
 async def test_one_answer_of_each_connection_is_held_until_the_clients_have_seen_it():
-    ending, log = Ending(), []
+    ending, log = Ending(0.04), []
 
     async def answer(name: str, connection: object) -> None:
         await ending.hold(connection)
@@ -26,7 +26,7 @@ async def test_one_answer_of_each_connection_is_held_until_the_clients_have_seen
 
 
 async def test_answers_of_unknown_connections_are_all_held():
-    ending = Ending()
+    ending = Ending(0.04)
     held = [asyncio.ensure_future(ending.hold(None)) for _ in range(2)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in held)
@@ -35,13 +35,13 @@ async def test_answers_of_unknown_connections_are_all_held():
 
 
 async def test_after_the_end_nothing_is_held():
-    ending = Ending()
+    ending = Ending(0.04)
     ending.close()
     await asyncio.wait_for(ending.hold("a"), 1)
 
 
 async def test_streams_that_never_end_are_woken_and_clients_are_told_first():
-    ending, log = Ending(), []
+    ending, log = Ending(0.04), []
     leave = ending.join(lambda: log.append("left"))
     ending.join(lambda: log.append("woken"))
     leave()
