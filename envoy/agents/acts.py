@@ -145,7 +145,7 @@ class Story:
 
     def _check_done(self) -> None:
         """Compare what reached the tools with what was allowed: what is refused must not have happened."""
-        done = [json.loads(line) for line in (self._stage.directory / "calls.jsonl").read_text().splitlines()]
+        done = self._lines("calls.jsonl")
         paid = sum(call["cents"] for call in done if call["tool"] == "transfer_funds")
         published = sum(call["tool"] == "publish" for call in done)
         self._compare("paid in all, in cents", LIMIT_CENTS, paid)
@@ -171,9 +171,12 @@ class Story:
         return f"decision {decision} is not on record"
 
     def _trail(self) -> list[Record]:
-        lines = (self._stage.directory / "audit.jsonl").read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [record for record in records if record["event"] == "decision"]
+        return [record for record in self._lines("audit.jsonl") if record["event"] == "decision"]
+
+    def _lines(self, name: str) -> list[Record]:
+        """What processes have written so far, without a line that has not ended yet."""
+        whole, _, _ = (self._stage.directory / name).read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def _arguments(call: Call) -> str:

@@ -23,7 +23,7 @@ for _path in (ROOT / "tests" / "support", ROOT / "tests" / "unit" / "identity"):
         sys.path.insert(0, str(_path))
 
 from control_kit import BOB, DOMAIN, PLANNER, Pki  # noqa: E402 - the path to it is set above
-from processes import listens  # noqa: E402 - likewise
+from processes import listens, whole_lines  # noqa: E402 - likewise
 
 from authz.client import CallFailedError, Grants, connect, permission  # noqa: E402
 from authz.control.v1 import decisions_pb2, grants_pb2, revocations_pb2  # noqa: E402
@@ -110,7 +110,7 @@ class Running:
     def control_port(self):
         import json
 
-        for line in reversed(self.log.read_text().splitlines()):
+        for line in reversed(whole_lines(self.log)):
             if "control plane listening" in line:
                 return int(json.loads(line)["addresses"][1].rpartition(":")[2])
         return 0
@@ -314,7 +314,7 @@ async def test_another_worker_takes_orders_when_the_one_that_did_is_killed(runni
     import json
 
     def takes_orders():
-        lines = [line for line in running.log.read_text().splitlines() if "control plane listening" in line]
+        lines = [line for line in whole_lines(running.log) if "control plane listening" in line]
         return [json.loads(line)["worker"] for line in lines]
 
     [first] = takes_orders()

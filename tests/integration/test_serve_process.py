@@ -24,6 +24,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from ports import free_port
+from processes import whole_lines
 
 from authz.grants.grant import Grant, Task
 from authz.grants.scope import Scope, access, parse_scope
@@ -110,7 +111,7 @@ class Running:
         return None
 
     def metric(self, name):
-        for line in self.admin("/metrics").decode().splitlines():
+        for line in (self.admin("/metrics") or b"").decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[-1])
         return None
@@ -458,7 +459,7 @@ def test_a_grant_is_asked_for_presented_bound_counted_and_ends_with_its_key(
 
 
 def differences(server):
-    records = [json.loads(line) for line in server.audit.read_text().splitlines()]
+    records = [json.loads(line) for line in whole_lines(server.audit)]
     return [record for record in records if record["event"] == "shadow_difference"]
 
 

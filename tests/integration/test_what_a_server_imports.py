@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from processes import listens
+from processes import listens, whole_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
 POLICIES = ROOT / "policies"
@@ -94,7 +94,7 @@ class Running:
             self.process = subprocess.Popen(command, stderr=log, cwd=ROOT, env=environment)
 
     def lines(self):
-        return self._log.read_text().splitlines()
+        return whole_lines(self._log)
 
     def told(self, event):
         found = [json.loads(line) for line in self.lines() if line.startswith("{")]

@@ -21,6 +21,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from grant_kit import sign_raw
 from jwt.algorithms import ECAlgorithm
 from ports import free_port
+from processes import whole_lines
 
 from authz.identity.proofs import hash_of
 from authz.jose.signing import SigningKey
@@ -495,8 +496,12 @@ def test_what_is_invalidated_by_anybody_is_used_again_by_nobody(start, question)
         """Whether each worker answered out of its memory, as the audit trail says."""
         answers = [check(question, timeout=30).dynamic_metadata.fields for check in checks]
         ids = [fields["decision_id"].string_value for fields in answers]
-        eventually(lambda: all(one in server.audit.read_text() for one in ids), "the records")
-        records = [json.loads(line) for line in server.audit.read_text().splitlines() if line]
+
+        def recorded():
+            records = [json.loads(line) for line in whole_lines(server.audit)]
+            return records if {record.get("decision_id") for record in records} >= set(ids) else None
+
+        records = eventually(recorded, "the records")
         by_id = {record["decision_id"]: record for record in records if record["event"] == "decision"}
         return [by_id[one].get("cached", False) for one in ids]
 

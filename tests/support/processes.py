@@ -1,7 +1,12 @@
-"""What the kernel tells of other processes."""
+"""What the kernel tells of other processes, and they themselves."""
 
 import contextlib
 import pathlib
+
+
+def whole_lines(file):
+    """Answer the lines of a file that another process may be writing, without one that has not ended yet."""
+    return file.read_text().rpartition("\n")[0].splitlines()
 
 
 def listens(pid, port):
