@@ -330,7 +330,8 @@ async def _in_force(one: Server, other: Server, identities: Identities, whom: Se
             returned = time.perf_counter()
             answers = await asyncio.gather(*(ask(asked, timeout=10) for ask in ask_near))
             let_in += sum(verdict(answer) != DENY for answer in answers)
-            denied = await asyncio.wait_for(watching, 30)
+            async with asyncio.timeout(30):
+                denied = await watching
             called.append(returned - begin)
             after_call.append(denied - begin)
             after_return.append(max(0.0, denied - returned))

@@ -165,11 +165,11 @@ class Webhook:
                 connection.close()
 
         try:
-            return await asyncio.wait_for(in_daemon_thread(post), self._settings.timeout_seconds)
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                return await in_daemon_thread(post)
         except TimeoutError:
-            _cut(
-                connection
-            )  # the socket's own timeout bounds one read only; a receiver could answer a byte now and then
+            # The socket's own timeout bounds one read only; a receiver could answer a byte now and then.
+            _cut(connection)
             return 0
 
     def _connection(self) -> http.client.HTTPConnection:

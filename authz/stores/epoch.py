@@ -241,7 +241,8 @@ class SharedEpoch:
                 if not late or left <= 0:
                     return late
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), left)
+                    async with asyncio.timeout(left):
+                        await woken.wait()
         finally:
             words[waits] -= 1
             self._waiting.discard(woken)

@@ -110,7 +110,8 @@ class Reloader(Generic[_T]):
         """Poll until cancelled. Nothing that goes wrong with a file ends it."""
         while True:
             try:
-                await asyncio.wait_for(self._asked.wait(), self._poll_seconds)
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._asked.wait()
             except TimeoutError:
                 if self._watches or self.on_same is not None:
                     await self.poll()

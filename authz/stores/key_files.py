@@ -92,7 +92,8 @@ class KeyStore(Generic[_T]):
         while True:
             await self.refresh()
             try:
-                await asyncio.wait_for(self._asked.wait(), self._settings.poll_seconds)
+                async with asyncio.timeout(self._settings.poll_seconds):
+                    await self._asked.wait()
             except TimeoutError:
                 continue
             self._asked.clear()
@@ -118,7 +119,8 @@ class KeyStore(Generic[_T]):
         state.busy = True
         reading = in_daemon_thread(lambda: self._read(state, self._sources[name].parse))
         try:
-            read = await asyncio.wait_for(reading, self._settings.timeout_seconds)
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                read = await reading
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a source, the last good keys go on
             self._on_failure(name, _explain(error))
             return False

@@ -30,7 +30,8 @@ class Poller:
         """Look until cancelled. Nothing that goes wrong on the other side ends it."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._source.poll_seconds)
+                async with asyncio.timeout(self._source.poll_seconds):
+                    await self._asked.wait()
             self._asked.clear()
             await self.look()
 

@@ -151,7 +151,8 @@ class Supervisor:
             self._judge(child, code)
             backoff = first if time.monotonic() - begun > self._settings.crash_window_seconds else backoff
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff)
+                async with asyncio.timeout(backoff):
+                    await self._stopping.wait()
             backoff = min(backoff * 2, self._settings.max_restart_backoff_seconds)
 
     def _begin(self, index: int) -> Begin:

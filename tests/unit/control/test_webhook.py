@@ -16,7 +16,7 @@ from approval_kit import BODY, Plane, Provider, configured, desk, inventory, unt
 from structlog.testing import capture_logs
 
 from authz.approvals.settings import WebhookSettings
-from authz.control.webhook import Webhook
+from authz.control.webhook import Webhook, _Delivery
 from authz.control.webhook_payload import read_secret, signature
 from authz.errors import ConfigError
 
@@ -79,13 +79,17 @@ async def world(start, tmp_path):
         yield made
 
 
-@contextlib.asynccontextmanager
-async def telling(world, receiver, **changes):
+def webhook(world, receiver, **changes):
     (world.directory / "secret").write_text(SECRET)
     settings = WebhookSettings(
         **{"url": receiver.url, "secret_file": "secret", "retry_min_seconds": 0.01, "retry_max_seconds": 0.02} | changes
     )
-    hook = Webhook(settings, world.shared.store, world.directory, lambda name: f"https://console/{name}")
+    return Webhook(settings, world.shared.store, world.directory, lambda name: f"https://console/{name}")
+
+
+@contextlib.asynccontextmanager
+async def telling(world, receiver, **changes):
+    hook = webhook(world, receiver, **changes)
     running = asyncio.create_task(hook.run())
     await asyncio.sleep(0)
     try:
@@ -124,6 +128,20 @@ async def test_humans_are_told_and_can_see_that_it_is_genuine(world, receiver):
         await world.desk.approve(asked.id, world.provider.token())
         await until(lambda: len(receiver.seen) > 1)
         assert json.loads(receiver.seen[1][1])["metadata"]["event_type"] == "authz_approval_approved"
+
+
+async def test_it_ends_though_the_answer_comes_at_that_moment(world, receiver, monkeypatch):
+    answer, begun = asyncio.get_running_loop().create_future(), asyncio.Event()
+    monkeypatch.setattr("authz.control.webhook.in_daemon_thread", lambda post: begun.set() or answer)
+    hook = webhook(world, receiver)
+    hook._put(_Delivery("opened", (await world.plane.ask()).id, "m-1"))
+    delivering = asyncio.create_task(hook._deliver())
+    await begun.wait()
+    answer.set_result(200)
+    await asyncio.sleep(0)  # now it has the answer, and has not seen it yet
+    delivering.cancel()
+    done, _ = await asyncio.wait([delivering], timeout=10)
+    assert done, "it goes on, so that the server would never end"
 
 
 async def test_what_fails_is_tried_again_under_the_same_id(world, receiver):
