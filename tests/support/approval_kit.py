@@ -158,7 +158,7 @@ class Desk:
     def __init__(self, client):
         self.client = client
 
-    async def call(self, method, request, token=None, *, raw=None, timeout=20):
+    async def call(self, method, request, token=None, *, raw=None, timeout=60):
         descriptor = SERVICE.methods_by_name[method]
         answer = message_factory.GetMessageClass(descriptor.output_type)
         metadata = [("authorization", raw if raw is not None else f"Bearer {token}")] if token or raw else []

@@ -107,7 +107,7 @@ class Client:
     def __init__(self, channel):
         self.channel = channel
 
-    async def call(self, service, method, request, timeout=20):
+    async def call(self, service, method, request, timeout=60):
         descriptor = service.methods_by_name[method]
         answer = message_factory.GetMessageClass(descriptor.output_type)
         rpc = self.channel.unary_unary(
@@ -118,7 +118,7 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise Failed(error) from None
 
-    def stream(self, service, method, request, timeout=20):
+    def stream(self, service, method, request, timeout=60):
         descriptor = service.methods_by_name[method]
         answer = message_factory.GetMessageClass(descriptor.output_type)
         rpc = self.channel.unary_stream(
@@ -198,6 +198,7 @@ policies = ["policies/policy.csv"]
 file = "policies/catalogue.toml"
 [store]
 state_directory = "state"
+operation_timeout_seconds = 60.0
 {store}
 [grants]
 issuer = "https://authz.demo.internal"

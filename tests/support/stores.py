@@ -39,7 +39,8 @@ class Place:
         self.base = base
         self.clock = Clock()
         self.reports = []
-        self.settings = StoreSettings(url=url, **settings)
+        # What is to succeed does so on a machine that stands still for some seconds, too.
+        self.settings = StoreSettings(url=url, **{"operation_timeout_seconds": 60} | settings)
 
     @asynccontextmanager
     async def opened(self, on_commit=lambda changes: None, **settings):
@@ -151,6 +152,12 @@ async def until(condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.005)
+
+
+def give_up_after(store, seconds):
+    """Have a store wait for an operation no longer than this, from now on: what is to succeed may take its time."""
+    for part in (store, store._writer, store._reader):
+        part._settings = msgspec.structs.replace(part._settings, operation_timeout_seconds=seconds)
 
 
 async def collect(watching, count, seconds=60):

@@ -293,7 +293,7 @@ def server_certificate(port: int, client: Identity, directory: Path) -> bytes:
     context.set_alpn_protocols(["h2"])
     import socket
 
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, context.wrap_socket(plain) as wrapped:
         return wrapped.getpeercert(binary_form=True) or b""
 
 

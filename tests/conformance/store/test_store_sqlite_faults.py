@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 from sqlalchemy import event
-from stores import Place, a_grant, a_revocation, a_task
+from stores import Place, a_grant, a_revocation, a_task, give_up_after
 
 from authz.errors import ConfigError
 from authz.stores.database.connect import connect
@@ -70,11 +70,13 @@ async def test_a_directory_is_no_file(place):
 
 
 async def test_locked_for_too_long_is_told_and_then_it_goes_on(place):
-    async with place.opened(**QUICK) as store:
+    async with place.opened(statement_timeout_seconds=0.1) as store:
         await store.issue(a_grant(), a_task())
         with locked(place):
+            give_up_after(store, 0.5)
             with pytest.raises(UnavailableError, match="locked by another process"):
                 await store.complete("t1", "me")
+            give_up_after(store, 60)
             assert (await store.grant("g1")).state == "active"
         assert (await store.complete("t1", "me")).state == "completed"
     assert ("the store can be written to again", {}) in place.reports

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+from ports import free_port
 from transport_kit import CHECK, channel_to, check_request, reason_of, serving, settings_for, until
 
 pytestmark = pytest.mark.parametrize("transport", ["h2corn", "grpc.aio"])
@@ -51,7 +52,8 @@ async def test_calls_are_still_taken_while_the_proxies_learn_that_it_stops(trans
 
 
 async def test_after_the_end_nobody_listens_and_the_port_is_free(transport):
-    async with serving(settings_for(transport)) as server:
+    # A port that the kernel gives to nobody else in between.
+    async with serving(settings_for(transport, listen=(f"127.0.0.1:{free_port()}",))) as server:
         target = server.target
         await server.plane.stop()
         with pytest.raises(OSError):

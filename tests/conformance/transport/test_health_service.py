@@ -74,7 +74,7 @@ async def test_watch_tells_every_change_and_ends_with_the_server(transport, serv
         except grpc.aio.AioRpcError as error:
             return error.code()
 
-    settings = settings_for(transport, drain_delay_seconds=0.3)
+    settings = settings_for(transport, drain_delay_seconds=600.0)
     async with serving(settings) as server, channel_to(server.target) as channel:
         watching = asyncio.ensure_future(follow(channel))
         assert await asyncio.wait_for(seen.get(), 30) == SERVING
@@ -86,8 +86,11 @@ async def test_watch_tells_every_change_and_ends_with_the_server(transport, serv
         stopping = asyncio.ensure_future(server.plane.stop())
         assert await asyncio.wait_for(seen.get(), 30) == NOT_SERVING
         assert not stopping.done()
+        assert not watching.done()
+        stopping.cancel()  # nobody waits for the end of the delay
+        server.plane._stopped = False
+        await asyncio.wait_for(server.plane.stop(at_once=True), 30)  # a watch must not hold up the end
         assert await asyncio.wait_for(watching, 30) is grpc.StatusCode.UNAVAILABLE
-        await asyncio.wait_for(stopping, 30)  # a watch must not hold up the end
         assert seen.empty()
         assert server.plane.health.watches == 0
 

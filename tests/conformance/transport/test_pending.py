@@ -1,10 +1,10 @@
 """An allow that waits for the store, on either transport: other calls go on meanwhile."""
 
 import asyncio
+import time
 
-import msgspec
 import pytest
-from transport_kit import CALM, CHECK, FakePdp, allow, channel_to, check_request, deny, reason_of, serving, settings_for
+from transport_kit import CHECK, FakePdp, allow, channel_to, check_request, deny, reason_of, serving, settings_for
 
 from authz.errors import Reason
 
@@ -43,9 +43,15 @@ async def test_a_call_that_waits_for_the_store_holds_up_no_other(transport):
 
 async def test_a_call_whose_use_is_not_counted_in_time_is_denied(transport):
     waiting = Waiting()
+
+    def decided(*_):
+        admission = running.plane.admission
+        admission.stop()  # what follows is no lag
+        admission.clock = lambda: time.monotonic() + 29.5  # so long it took, and the store takes longer
+        return waiting
+
     # As far before the client's own deadline as a busy machine may be late.
-    settings = settings_for(transport, overload=msgspec.structs.replace(CALM, deadline_margin_seconds=9.8))
-    async with serving(settings, FakePdp(lambda *_: waiting)) as running, channel_to(running.target) as channel:
-        answer = await channel.unary_unary(CHECK)(check_request("/counted"), timeout=10)
+    async with serving(settings_for(transport), FakePdp(decided)) as running, channel_to(running.target) as channel:
+        answer = await channel.unary_unary(CHECK)(check_request("/counted"), timeout=60)
     assert reason_of(answer) == "deadline_exceeded"
     assert waiting.concluded == [Reason.DEADLINE_EXCEEDED]

@@ -36,7 +36,7 @@ def pki(tmp_path) -> Pki:
     return Pki(tmp_path)
 
 
-async def ask(target: str, credentials, timeout: float = 5) -> str:
+async def ask(target: str, credentials, timeout: float = 30) -> str:
     async with channel_to(target, credentials) as channel:
         return reason_of(await channel.unary_unary(CHECK)(check_request(), timeout=timeout))
 
@@ -188,7 +188,8 @@ async def test_a_new_client_authority_takes_effect(transport, pki):
 async def test_files_are_looked_at_by_themselves(transport, pki):
     tls = pki.settings(reload_interval_seconds=0.05)
     async with serving(settings_for(transport, tls=tls)) as server:
-        pki.install(pki.authority.issue(dns="authz.example"))
+        async with server.plane._changing:  # or it may look while only half of them are there
+            pki.install(pki.authority.issue(dns="authz.example"))
         await until(lambda: server.observer.reloads == [("tls", True)])
         assert await ask(server.target, pki.client(pki.authority.issue(PROXY))) == "allowed"
 
@@ -229,8 +230,9 @@ async def test_looking_at_the_files_goes_on_after_an_unforeseen_fault(transport,
 
     settings = settings_for(transport, tls=pki.settings(reload_interval_seconds=0.05))
     async with serving(settings) as server:
-        monkeypatch.setattr("authz.transport.server.read_material", failing)
-        pki.install(pki.authority.issue(dns="authz.example"))
+        async with server.plane._changing:  # or it may look while only half of them are there
+            monkeypatch.setattr("authz.transport.server.read_material", failing)
+            pki.install(pki.authority.issue(dns="authz.example"))
         await until(lambda: server.observer.reloads == [("tls", True)])
         assert len(faults) == 2
 

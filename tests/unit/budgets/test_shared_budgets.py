@@ -96,7 +96,8 @@ def fleet(tmp_path):
             '[identity]\ntrust_domain = "prod.example"\nrequire_certificate = false\n'
             f'{identity}[policy]\nmodel = "model.conf"\npolicies = ["policy.csv"]\n'
             '[catalogue]\nfile = "catalogue.toml"\n'
-            f'[grants]\nissuer = "https://authz.prod.example"\n[store]\nsynchronous = "normal"\n{settings}'
+            '[grants]\nissuer = "https://authz.prod.example"\n'
+            f'[store]\nsynchronous = "normal"\noperation_timeout_seconds = 60.0\n{settings}'
         )
         config = load(tmp_path / "authz.toml", Config, {})
         async with contextlib.AsyncExitStack() as stack:

@@ -208,7 +208,7 @@ async def test_validating_the_configuration_looks_at_the_control_plane_too(world
 
 async def test_a_server_that_is_not_there_is_one_message():
     result = await asyncio.to_thread(
-        CliRunner().invoke, cli, ["keys", "list", "--server", "unix:/nowhere/x.sock", "--timeout", "2"]
+        CliRunner().invoke, cli, ["keys", "list", "--server", "unix:/nowhere/x.sock", "--timeout", "60"]
     )
     assert result.exit_code == 1
     assert "connect" in str(result.exception)

@@ -39,7 +39,9 @@ def proof(number):
 
 CHILD = """
 import sys
+from authz.stores import used_proofs
 from authz.stores.used_proofs import UsedProofs
+used_proofs._TURN_SECONDS = 60.0  # whoever has the turn may have to wait for a processor
 table = UsedProofs(int(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

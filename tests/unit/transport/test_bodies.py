@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 import tracemalloc
 
 import pytest
@@ -55,9 +56,9 @@ def parts_of(*parts: bytes | None, ready: bool = True, final: bool = True):
     return receive
 
 
-def claim_of(seconds: float = 5.0, **changes: object):
+def claim_of(seconds: float = 5.0, clock=time.monotonic, **changes: object):
     admission = Admission(
-        OverloadSettings(default_deadline_seconds=seconds, max_deadline_seconds=60, **changes), FakeObserver()
+        OverloadSettings(default_deadline_seconds=seconds, max_deadline_seconds=60, **changes), FakeObserver(), clock
     )
     return admission, admission.claim(None, admission.clock())
 
@@ -112,7 +113,9 @@ async def test_parts_that_come_for_ever_are_a_refusal_in_time():
             await asyncio.sleep(0)
 
     task = asyncio.ensure_future(other())
-    assert await refusal_of(receive, claim_of(0.1)[1]) is Reason.DEADLINE_EXCEEDED
+    looks = itertools.count()
+    claim = claim_of(0.1, lambda: next(looks) / 1_000)[1]  # by this clock a part takes a millisecond or two
+    assert await refusal_of(receive, claim) is Reason.DEADLINE_EXCEEDED
     task.cancel()
     assert others > 10  # the event loop was not theirs alone
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import select
 import socket
 import stat
 
@@ -31,20 +32,25 @@ def connect(address):
     return socket.create_connection((host, int(port)))
 
 
-def taken_by(sockets, workers):
-    """Who has a connection waiting; takes it."""
-    found = []
-    for index in range(workers):
-        for descriptor in sockets.descriptors(index).values():
-            with socket.socket(fileno=os.dup(descriptor)) as listening:
-                if str(listening.getsockname()).endswith(".all"):
-                    continue
-                try:
-                    listening.accept()[0].close()
-                    found.append(index)
-                except BlockingIOError:
-                    continue
-    return found
+@contextlib.contextmanager
+def listening(sockets, workers):
+    """The sockets that listen, each with the worker whose it is."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            stack.enter_context(socket.socket(fileno=os.dup(descriptor))): index
+            for index in range(workers)
+            for descriptor in sockets.descriptors(index).values()
+        }
+
+
+def taken_by(sockets, workers, seconds=60):
+    """Who has a connection waiting; takes it. The kernel may hand one over a moment after its client is connected."""
+    with listening(sockets, workers) as found:
+        own = {each: index for each, index in found.items() if not str(each.getsockname()).endswith(".all")}
+        waiting, _, _ = select.select(list(own), [], [], seconds)
+        for each in waiting:
+            each.accept()[0].close()
+        return [own[each] for each in waiting]
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
@@ -83,7 +89,7 @@ def test_an_address_where_somebody_listens_is_refused(directory, kind):
     first.steer(0)
     with pytest.raises(ConfigError, match=r"already|in use"):
         WorkerSockets(ServerSettings(listen=(first.addresses[0],)), 2)
-    taken_by(first, 2)  # the look whether somebody listens
+    taken_by(first, 2, 0)  # the look whether somebody listens
     first.steer(1)  # and the one that was there is not harmed
     connect(first.addresses[0]).close()
     assert taken_by(first, 2) == [1]
@@ -146,13 +152,12 @@ def test_scattered_connections_reach_somebody(directory, kind):
     for _ in range(64):
         connect(sockets.addresses[0]).close()
     shares = [0, 0]
-    for index in range(2):
-        for descriptor in sockets.descriptors(index).values():
-            with socket.socket(fileno=os.dup(descriptor)) as listening, contextlib.suppress(BlockingIOError):
-                while True:
-                    listening.accept()[0].close()
-                    shares[index] += 1
-    assert sum(shares) == 64
+    with listening(sockets, 2) as found:
+        for _ in range(64):
+            waiting, _, _ = select.select(list(found), [], [], 60)
+            waiting[0].accept()[0].close()
+            shares[found[waiting[0]]] += 1
+        assert select.select(list(found), [], [], 0)[0] == []
     if kind == "tcp":
         assert min(shares) > 0  # a chance of 2 to the power of -63 to fail
     sockets.close()
