@@ -30,6 +30,8 @@ _READ_ONLY = {"25006"}
 _CORRUPT = {"XX001", "XX002"}
 _NO_TABLES = {"42P01", "3F000"}
 _REFUSED = {"3D000", "42501"}
+_STOOD_STILL = {"25P03", "25P04"}
+"""The server ended a transaction in which it heard nothing, or nothing new, for too long: this process stood still."""
 _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57", "58")
 """Connection lost, rolled back, out of resources, object in use or locked, operator's intervention, system error."""
 
@@ -129,7 +131,7 @@ def _of_state(state: str, said: str) -> StoreTrouble | None:
         return SchemaError(f"its tables are not there: {said}")
     if state in _REFUSED or state.startswith("28"):
         return StoreTrouble(f"access refused: {said}")
-    if state.startswith(_TRANSIENT_CLASSES):
+    if state in _STOOD_STILL or state.startswith(_TRANSIENT_CLASSES):
         return UnavailableError(said)
     return None
 

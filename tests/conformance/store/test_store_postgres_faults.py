@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import itertools
+import time
 
 import psycopg
 import pytest
 from postgres import PostgresServer
+from sqlalchemy import text
 from stores import Place, a_grant, a_revocation, a_task, give_up_after, until
 
+from authz.stores.database.completing import COMPLETE
 from authz.stores.database.connect import connect, prepare
 from authz.stores.database.errors import ReadOnlyError, UnavailableError
 
@@ -135,6 +138,27 @@ async def test_slow_is_given_up_and_tried_again(own_server, place):
             await until(lambda: place.reports)
             assert not asked.done()
         assert (await asked).state == "completed"
+
+
+async def test_a_process_that_stands_still_in_the_middle_of_a_transaction_begins_it_again(place, monkeypatch):
+    begun = []
+
+    def stall(what):
+        begun.append(what)
+        if begun.count(what) == 1:
+            time.sleep(0.5)  # longer than the server waits for the next statement
+
+    def read(connection):
+        stall("read")
+        return connection.execute(text("SELECT 1")).scalar()
+
+    complete = COMPLETE.run
+    monkeypatch.setattr(COMPLETE, "run", lambda *arguments: stall("write") or complete(*arguments))
+    async with place.opened(statement_timeout_seconds=0.1) as store:
+        await store.issue(a_grant(), a_task())
+        assert (await store.complete("t1", "me")).state == "completed"
+        assert await store._reader.read(read) == 1
+    assert (begun.count("write") > 1, begun.count("read") > 1) == (True, True)
 
 
 async def test_read_only_is_told(own_server, place):
