@@ -620,7 +620,7 @@ class _Side:
         raise AssertionError("a fault in the PDP") from error
 
     def ask(self, message):
-        return CheckResponse.FromString(self.checker.check(message, 1.0)), self.outcome
+        return CheckResponse.FromString(self.checker.check(message, 60.0)), self.outcome
 
 
 class Fixed(World):

@@ -104,7 +104,7 @@ class Served:
             http.headers[name.replace("_", "-")] = value
         if token is not None:
             http.headers["authz-grant"] = token
-        return self.checker.check(request.SerializeToString(), 1.0)
+        return self.checker.check(request.SerializeToString(), 60.0)
 
     def reason(self, *args, **kwargs):
         answer = self.ask(*args, **kwargs)

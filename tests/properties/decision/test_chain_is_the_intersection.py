@@ -112,7 +112,7 @@ class World:
         http = request.attributes.request.http
         http.method, http.host, http.path = "GET", "h", path
         http.headers["authz-grant"] = token(chain)
-        answer = self.checker.check(request.SerializeToString(), 1.0)
+        answer = self.checker.check(request.SerializeToString(), 60.0)
         return CheckResponse.FromString(answer).status.code == 0
 
 

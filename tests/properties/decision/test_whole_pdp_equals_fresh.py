@@ -333,7 +333,7 @@ class Pdp:
 
     def ask(self, message):
         """What is answered, decided and recorded."""
-        answer = self.checker.check(message, 1.0)
+        answer = self.checker.check(message, 60.0)
         if isinstance(answer, Pending):
             answer = answer.conclude(None)
         decided = self.outcome.decision_id

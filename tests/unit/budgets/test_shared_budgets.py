@@ -68,7 +68,7 @@ class Replica:
         http.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
         if token is not None:
             http.headers["authz-grant"] = token
-        answer = self.checker.check(request.SerializeToString(), 1.0)
+        answer = self.checker.check(request.SerializeToString(), 60.0)
         if not isinstance(answer, bytes):
             refused = None
             try:

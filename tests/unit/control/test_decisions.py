@@ -35,7 +35,7 @@ def question():
 @pytest.fixture
 def decide(world):
     checker = Checker(world.composition.parts(world.holder, Told(Trail(), world.decisions), Meter()))
-    return lambda message=None: checker.check(message or question(), 1.0)
+    return lambda message=None: checker.check(message or question(), 60.0)
 
 
 async def following(world, count):
@@ -75,9 +75,9 @@ async def test_a_follower_that_is_slow_is_told_what_it_missed(start):
         stream = world.alice.stream(DECISIONS, "Tail", pb.TailRequest())
         await following(world, 1)
         for _ in range(10):  # without giving way to the follower
-            checker.check(question(), 1.0)
+            checker.check(question(), 60.0)
         seen = [await stream.read(), await stream.read()]
-        checker.check(question(), 1.0)
+        checker.check(question(), 60.0)
         seen.append(await stream.read())
         assert sum(event.skipped for event in seen) == 8
         stream.cancel()
@@ -89,7 +89,7 @@ async def test_a_stream_ends_when_its_caller_is_revoked(start):
         stream = bob.stream(DECISIONS, "Tail", pb.TailRequest())
         await following(world, 1)
         await world.revoke("principal", BOB)
-        Checker(world.composition.parts(world.holder, Told(Trail(), world.decisions), Meter())).check(question(), 1.0)
+        Checker(world.composition.parts(world.holder, Told(Trail(), world.decisions), Meter())).check(question(), 60.0)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stream.read()
     assert failed.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -153,7 +153,7 @@ async def test_no_workload_clears_the_cache(world):
 
 async def test_what_another_process_decided_is_shown_and_who_wants_it_explained_is_told_why_it_is_not(world):
     trail = Trail()
-    Checker(world.composition.parts(world.holder, trail, Meter())).check(question(), 1.0)
+    Checker(world.composition.parts(world.holder, trail, Meter())).check(question(), 60.0)
     asked = Asked(Target("GET", "api.demo.internal", 0, "/v1/accounts/1"), {}, "http", "GET", {})
     made = msgspec.structs.replace(trail.last, asked=asked, subject=Subject(id=PLANNER))
     stream = world.alice.stream(DECISIONS, "Sample", pb.SampleRequest(most=5))

@@ -158,7 +158,7 @@ def test_a_decision_is_never_used_again_in_another_context(tmp_path: Path):
         request.attributes.context_extensions.clear()
         if context:
             request.attributes.context_extensions["policy"] = context
-        checker.check(request.SerializeToString(), 1.0)
+        checker.check(request.SerializeToString(), 60.0)
         seen.append((context, kept.outcome.decision.allowed, kept.outcome.cached))
     assert seen == [
         ("", True, False),

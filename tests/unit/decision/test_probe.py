@@ -21,7 +21,7 @@ def ask(world, path, *, identities=(DOCTOR,), headers=None, body=b""):
     for name, value in (headers or {}).items():
         http.header_map.headers.add(key=name, raw_value=value)
     point = DoctorPoint(DoctorSettings(enabled=True, identities=identities), world.parts, world.codec, world.checker)
-    return CheckResponse.FromString(point.check(request.SerializeToString(), 1.0))
+    return CheckResponse.FromString(point.check(request.SerializeToString(), 60.0))
 
 
 def test_a_probe_is_denied_and_told_what_was_seen_of_it():

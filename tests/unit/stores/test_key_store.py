@@ -160,7 +160,7 @@ async def test_an_etag_of_keys_that_were_broken_or_dropped_is_not_used(server):
 
 async def test_a_source_that_hangs_is_asked_once_and_the_others_go_on(keys: Path):
     release = threading.Event()
-    bench = Bench({"slow": str(keys), "good": str(keys)}, timeout_seconds=1)
+    bench = Bench({"slow": str(keys), "good": str(keys)}, timeout_seconds=3)
     reading = threading.Event()
 
     def hang(_: str) -> None:
