@@ -73,7 +73,7 @@ async def test_locked_for_too_long_is_told_and_then_it_goes_on(place):
     async with place.opened(statement_timeout_seconds=0.1) as store:
         await store.issue(a_grant(), a_task())
         with locked(place):
-            give_up_after(store, 0.5)
+            give_up_after(store, 3)
             with pytest.raises(UnavailableError, match="locked by another process"):
                 await store.complete("t1", "me")
             give_up_after(store, 60)

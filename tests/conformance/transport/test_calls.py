@@ -252,13 +252,26 @@ async def test_more_calls_than_may_be_in_flight_are_denied_at_once(transport):
 
 
 async def test_a_call_that_waited_too_long_for_the_event_loop_is_denied_until_it_recovers(transport):
-    overload = OverloadSettings(default_deadline_seconds=20.0, max_deadline_seconds=20.0, max_lag_share=0.1)
+    overload = OverloadSettings(
+        default_deadline_seconds=20.0,
+        max_deadline_seconds=20.0,
+        max_lag_share=0.1,
+        lag_probe_interval_seconds=1.0,  # so long a lag is remembered whole: gRPC's threads hand a call over in steps
+    )
+    sent = threading.Event()
+
+    def message():
+        yield check_request()
+        sent.set()
+
     async with serving(settings_for(transport, overload=overload)) as server:
         with grpc.insecure_channel(server.target) as channel:
             call = channel.unary_unary(CHECK)
             assert reason_of(await asyncio.to_thread(call, check_request(), timeout=30)) == "allowed"
-            waiting = call.future(check_request(), timeout=30)  # sent by a thread of gRPC's
-            time.sleep(3)  # whatever blocks the event loop: here, this
+            waiting = channel.stream_unary(CHECK).future(message(), timeout=30)  # sent by threads of gRPC's
+            assert sent.wait(60)
+            for _ in range(35):
+                time.sleep(0.1)  # whatever blocks the event loop: here, this
             assert reason_of(await asyncio.to_thread(waiting.result, 30)) == "overloaded"
             await until(lambda: server.plane.admission.lag(time.monotonic()) < 1)
             assert reason_of(await asyncio.to_thread(call, check_request(), timeout=30)) == "allowed"
