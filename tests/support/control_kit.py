@@ -253,7 +253,7 @@ client_ca = "{pki.ca}"
         if spiffe_id:
             made = self.pki.issue(spiffe_id, f"http-{spiffe_id.rpartition('/')[2]}")
             context.load_cert_chain(made["certificate"], made["key"])
-        return httpx.AsyncClient(base_url=f"https://{self.server.web_address}", verify=context, **options)
+        return httpx.AsyncClient(base_url=f"https://{self.server.web_address}", verify=context, timeout=60, **options)
 
     async def as_(self, spiffe_id, name=""):
         """Answer a client that shows a certificate of this identity."""

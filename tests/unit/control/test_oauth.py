@@ -48,7 +48,7 @@ async def test_a_standard_client_exchanges_a_token(free, parent):
     assert metadata["tls_client_certificate_bound_access_tokens"] is True
     plain = free.http(RESEARCHER)
     async with AsyncOAuth2Client(
-        client_id=RESEARCHER, token_endpoint_auth_method="none", verify=plain._transport._pool._ssl_context
+        client_id=RESEARCHER, token_endpoint_auth_method="none", timeout=60, verify=plain._transport._pool._ssl_context
     ) as client:
         token = await client.fetch_token(
             f"https://{free.server.web_address}/oauth/token",
@@ -80,7 +80,7 @@ async def test_anybody_verifies_a_token_with_the_published_keys(free, parent):
 async def test_a_client_library_is_told_what_was_wrong(free, parent):
     plain = free.http(RESEARCHER)
     async with AsyncOAuth2Client(
-        client_id=RESEARCHER, token_endpoint_auth_method="none", verify=plain._transport._pool._ssl_context
+        client_id=RESEARCHER, token_endpoint_auth_method="none", timeout=60, verify=plain._transport._pool._ssl_context
     ) as client:
         with pytest.raises(OAuthError) as failed:
             await client.fetch_token(
@@ -148,7 +148,7 @@ async def test_a_certificate_of_an_unknown_authority_is_no_certificate(free, par
     context = ssl.create_default_context(cafile=free.pki.ca)
     context.check_hostname = False
     context.load_cert_chain(made["certificate"], made["key"])
-    async with httpx.AsyncClient(base_url=f"https://{free.server.web_address}", verify=context) as client:
+    async with httpx.AsyncClient(base_url=f"https://{free.server.web_address}", verify=context, timeout=60) as client:
         try:
             answer = await client.post("/oauth/token", data=form(parent))
         except (httpx.TransportError, ssl.SSLError):

@@ -23,7 +23,7 @@ async def admin(readiness: Readiness | None = None, metrics=lambda: b"authz_up 1
 
     def blocking(method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], bytes]:
         host, _, port = server.address.rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
         try:
             connection.request(method, path, body=body)
             response = connection.getresponse()

@@ -75,7 +75,7 @@ def test_who_waits_for_a_dead_worker_is_turned_away(directory):
     sockets = WorkerSockets(ServerSettings(listen=(f"unix:{directory}/a.sock",)), 2)
     sockets.steer(1)
     waiting = connect(sockets.addresses[0])
-    waiting.settimeout(5)
+    waiting.settimeout(60)
     sockets.turn_away(1)
     assert waiting.recv(1) == b""
     waiting.close()
