@@ -99,7 +99,7 @@ async def test_a_call_past_its_deadline_is_given_up_and_the_next_one_served(tran
     async with serving(settings_for(transport), pdp) as server:
         with grpc.insecure_channel(server.target) as channel:
             call = channel.unary_unary(CHECK)
-            asked = call.future(check_request(), timeout=2)  # by threads of gRPC's: the event loop will stand still
+            asked = call.future(check_request(), timeout=3)  # by threads of gRPC's: the event loop will stand still
             asked.add_done_callback(lambda _: given_up.set())
             failed = await asyncio.to_thread(asked.exception, 60)
             assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
