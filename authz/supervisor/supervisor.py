@@ -360,7 +360,8 @@ class Supervisor:
         self._sockets.release()
         for child in self._children.values():
             child.send(Stop())
-        allowed = server.drain_delay_seconds + server.drain_timeout_seconds + self._config.audit.shutdown_seconds
+        draining = server.drain_delay_seconds + server.goaway_seconds + server.drain_timeout_seconds
+        allowed = draining + self._config.audit.shutdown_seconds
         _, late = await asyncio.wait(keeping, timeout=allowed + _SPARE_SECONDS)
         for task in late:
             task.cancel()  # which kills

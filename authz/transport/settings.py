@@ -92,7 +92,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_connection_age_seconds: Seconds = 0.0
     """Clients are asked to connect anew after about this long, without cutting a call off, so that connections spread
     over workers and replicas. 0: never."""
-    goaway_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.05
+    goaway_seconds: Annotated[float, Meta(gt=0, le=10)] = 0.05
     """How long a busy connection stays open once its client is told to connect anew, so that the client has heard of it
     before it closes and no call is cut off; one call of each connection is delayed by this. More than the way to the
     proxy and back takes, less than the proxy's deadline. h2corn only."""
