@@ -100,7 +100,7 @@ class Authz:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=5)
+        super().__init__("localhost", timeout=30)
         self._path = str(path)
 
     def connect(self) -> None:

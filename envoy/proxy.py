@@ -143,7 +143,7 @@ class Envoy:
         return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in listeners}
 
     def _get(self, path: str) -> str | None:
-        connection = http.client.HTTPConnection(*self._admin, timeout=5)
+        connection = http.client.HTTPConnection(*self._admin, timeout=30)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -17,7 +17,7 @@ CLOSED = "closed"
 """A TCP connection that was closed at once."""
 Record = dict[str, Any]
 """One line of a log."""
-_LOG_SECONDS = 5.0
+_LOG_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _TIMEOUT_SECONDS = 10.0
 _MAX_READ_BYTES = 65536

@@ -118,7 +118,7 @@ def test_no_tls_session_is_resumed_so_that_every_connection_proves_its_certifica
     session = None
     for _ in range(2):
         with (
-            socket.create_connection(("127.0.0.1", world.envoy.ports["edge"]), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", world.envoy.ports["edge"]), timeout=30) as plain,
             context.wrap_socket(plain, server_hostname="localhost", session=session) as tls,
         ):
             tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")

@@ -37,7 +37,7 @@ class Upstream:
 
     def saw(self, mark: str) -> list[dict]:
         """The requests so far that hold `mark` in their target or a header."""
-        connection = http.client.HTTPConnection(*self.address, timeout=5)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         try:
             connection.request("GET", "/-/seen")
             seen = json.loads(connection.getresponse().read())
