@@ -34,7 +34,7 @@ def test_a_pod_has_time_to_drain_before_it_is_killed(tmp_path):
     file.write_text(textwrap.dedent(CONFIGURATIONS[0]))
     server = load(file, Config, {}).server
     (grace,) = {int(found) for found in re.findall(r"terminationGracePeriodSeconds: (\d+)\n      topology", KUBERNETES)}
-    assert server.drain_delay_seconds + server.drain_timeout_seconds < grace
+    assert server.drain_delay_seconds + server.goaway_seconds + server.drain_timeout_seconds < grace
 
 
 @pytest.mark.parametrize("name", ["bootstrap.yaml", "authz.toml"])

@@ -138,7 +138,7 @@ async def test_it_ends_though_the_answer_comes_at_that_moment(world, receiver, m
     delivering = asyncio.create_task(hook._deliver())
     await begun.wait()
     answer.set_result(200)
-    await asyncio.sleep(0)  # now it has the answer, and has not seen it yet
+    await asyncio.sleep(0)  # whoever waits for the answer may not have seen it yet
     delivering.cancel()
     done, _ = await asyncio.wait([delivering], timeout=10)
     assert done, "it goes on, so that the server would never end"
